@@ -1,0 +1,117 @@
+#include "arrays.h"
+
+#include "cpu/threads.h"
+
+namespace normrnn::bindings {
+
+std::string text_of(const Dims& dims) {
+  std::string text = "(";
+  for (size_t i = 0; i < dims.size(); ++i) {
+    text += (i ? ", " : "") + (dims[i] < 0 ? std::string("any") : std::to_string(dims[i]));
+  }
+  return text + (dims.size() == 1 ? ",)" : ")");
+}
+
+std::string type_of(const py::handle& object) {
+  return py::str(py::type::handle_of(object).attr("__name__"));
+}
+
+std::string dtype_of(const py::array& array) { return py::str(array.dtype()); }
+
+Dims dims_of(const py::array& array) { return Dims(array.shape(), array.shape() + array.ndim()); }
+
+void refuse_type(const std::string& name, const std::string& expected, const std::string& got) {
+  throw py::type_error(name + ": expected " + expected + ", got " + got);
+}
+
+void refuse_value(const std::string& name, const std::string& expected, const std::string& got) {
+  throw py::value_error(name + ": expected " + expected + ", got " + got);
+}
+
+py::array as_array(const std::string& name, const py::handle& object) {
+  if (!py::isinstance<py::array>(object)) refuse_type(name, "a numpy.ndarray", type_of(object));
+  if (py::hasattr(object, "mask")) refuse_type(name, "an array without a mask", type_of(object));
+  return py::reinterpret_borrow<py::array>(object);
+}
+
+bool is_float32(const std::string& name, const py::array& array) {
+  if (array.dtype().equal(py::dtype::of<float>())) return true;
+  if (array.dtype().equal(py::dtype::of<double>())) return false;
+  refuse_type(name, "dtype float32 or float64", dtype_of(array));
+}
+
+namespace {
+
+template <class T>
+py::array check_dtype(const std::string& name, const py::handle& object) {
+  py::array array = as_array(name, object);
+  if (!array.dtype().equal(py::dtype::of<T>())) {
+    refuse_type(name, std::string("dtype ") + py::str(py::dtype::of<T>()).cast<std::string>(),
+                dtype_of(array));
+  }
+  return array;
+}
+
+bool is_contiguous(const py::array& array) {
+  constexpr int kBoth =
+      py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  return (array.flags() & kBoth) == kBoth;
+}
+
+template <class T>
+py::array contiguous(py::array array) {
+  if (is_contiguous(array)) return array;
+  return array.attr("copy")("C").template cast<py::array>();
+}
+
+}  // namespace
+
+template <class T>
+py::array input(const std::string& name, const py::handle& object, const Dims& dims) {
+  py::array array = check_dtype<T>(name, object);
+  if (dims_of(array) != dims) refuse_value(name, "shape " + text_of(dims), text_of(dims_of(array)));
+  return contiguous<T>(std::move(array));
+}
+
+template <class T>
+py::array input_of_rank(const std::string& name, const py::handle& object, py::ssize_t rank) {
+  py::array array = check_dtype<T>(name, object);
+  if (array.ndim() != rank) {
+    refuse_value(name, std::to_string(rank) + " dimensions", "shape " + text_of(dims_of(array)));
+  }
+  return contiguous<T>(std::move(array));
+}
+
+template <class T>
+py::array in_place(const std::string& name, const py::handle& object, const Dims& dims) {
+  py::array array = check_dtype<T>(name, object);
+  if (dims_of(array) != dims) refuse_value(name, "shape " + text_of(dims), text_of(dims_of(array)));
+  if (!array.writeable()) refuse_value(name, "a writeable array", "a read-only one");
+  if (!is_contiguous(array)) {
+    refuse_value(name, "a C-contiguous, aligned array to change in place", "another layout");
+  }
+  return array;
+}
+
+#define NORMRNN_INSTANTIATE(T)                                                        \
+  template py::array input<T>(const std::string&, const py::handle&, const Dims&);    \
+  template py::array input_of_rank<T>(const std::string&, const py::handle&, py::ssize_t); \
+  template py::array in_place<T>(const std::string&, const py::handle&, const Dims&);
+NORMRNN_INSTANTIATE(float)
+NORMRNN_INSTANTIATE(double)
+NORMRNN_INSTANTIATE(int64_t)
+NORMRNN_INSTANTIATE(bool)
+
+int threads_of(const py::object& num_threads) {
+  if (num_threads.is_none()) return normrnn::num_threads();
+  if (!py::isinstance<py::int_>(num_threads) || py::isinstance<py::bool_>(num_threads)) {
+    refuse_type("num_threads", "None or an integer", type_of(num_threads));
+  }
+  const long long count = num_threads.cast<long long>();
+  if (count < 1 || count > 1024) {
+    refuse_value("num_threads", "an integer from 1 to 1024", std::to_string(count));
+  }
+  return int(count);
+}
+
+}  // namespace normrnn::bindings

@@ -1,0 +1,79 @@
+// From NumPy arrays to checked pointers. Every refusal names the argument, what was expected and
+// what came. Nothing here converts a dtype: an array is taken as it is or not at all.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <string>
+#include <vector>
+
+#include "normrnn/api.h"
+
+namespace normrnn::bindings {
+
+namespace py = pybind11;
+
+using Dims = std::vector<py::ssize_t>;
+
+std::string text_of(const Dims& dims);             // "(2, 3)"
+std::string type_of(const py::handle& object);     // "list"
+std::string dtype_of(const py::array& array);      // "float32", or ">f4"
+Dims dims_of(const py::array& array);
+
+[[noreturn]] void refuse_type(const std::string& name, const std::string& expected,
+                              const std::string& got);
+[[noreturn]] void refuse_value(const std::string& name, const std::string& expected,
+                               const std::string& got);
+
+// An ndarray of any dtype and shape; TypeError for anything else, masked arrays among them.
+py::array as_array(const std::string& name, const py::handle& object);
+
+// Which of float32 and float64 an array has; TypeError for others.
+bool is_float32(const std::string& name, const py::array& array);
+
+template <class T>
+const char* dtype_name() {
+  return sizeof(T) == 4 ? "float32" : "float64";
+}
+
+// An input of exactly this dtype and shape, contiguous: itself if it is, else a copy.
+template <class T>
+py::array input(const std::string& name, const py::handle& object, const Dims& dims);
+
+// The same, for a rank alone (-1 for a length that may be anything).
+template <class T>
+py::array input_of_rank(const std::string& name, const py::handle& object, py::ssize_t rank);
+
+// An array to be changed where it is: C-contiguous, aligned, writeable; ValueError otherwise.
+template <class T>
+py::array in_place(const std::string& name, const py::handle& object, const Dims& dims);
+
+template <class T>
+py::array_t<T> make(const Dims& dims) {
+  return py::array_t<T>(dims);
+}
+
+template <class T>
+const T* data(const py::array& array) {
+  return static_cast<const T*>(array.data());
+}
+template <class T>
+T* mutable_data(py::array& array) {
+  return static_cast<T*>(array.mutable_data());
+}
+
+int threads_of(const py::object& num_threads);  // None: nr.get_num_threads()
+
+// Runs the core without the GIL; an interrupt becomes the Python exception that is already set.
+template <class F>
+void without_gil(F&& f) {
+  try {
+    py::gil_scoped_release release;
+    f();
+  } catch (const Interrupted&) {
+    throw py::error_already_set();
+  }
+}
+
+}  // namespace normrnn::bindings

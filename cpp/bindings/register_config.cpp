@@ -1,0 +1,61 @@
+// What is built, what is in use, threads, and the check for Ctrl-C.
+#include <pybind11/stl.h>
+
+#include "arrays.h"
+#include "cpu/dispatch.h"
+#include "cpu/threads.h"
+#include "register.h"
+#include "registry.h"
+
+namespace normrnn::bindings {
+namespace {
+
+// Python runs signal handlers on its main thread only; elsewhere this is a no-op.
+bool interrupted() {
+  py::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
+
+py::dict config() {
+  py::dict d;
+#if defined(__clang__)
+  d["compiler"] = "clang " __clang_version__;
+#else
+  d["compiler"] = "gcc " __VERSION__;
+#endif
+  d["targets_built"] = targets_built();
+  d["targets_usable"] = targets_usable();
+  d["target"] = target().name;
+  d["num_threads"] = num_threads();
+  d["cuda"] = false;
+  return d;
+}
+
+}  // namespace
+
+void register_config(py::module_& m) {
+  set_interrupt_check(interrupted);
+  m.def("config", config);
+  m.def("get_num_threads", num_threads);
+  m.def("set_num_threads", [](const py::object& count) {
+    if (!py::isinstance<py::int_>(count) || py::isinstance<py::bool_>(count)) {
+      refuse_type("count", "an integer", type_of(count));
+    }
+    set_num_threads(int(std::min<long long>(std::max<long long>(count.cast<long long>(), -1), 1 << 20)));
+  }, py::arg("count"));
+  m.def("cells", [] {
+    py::dict d;
+    for (const CellFacts& cell : cells()) {
+      d[cell.name.c_str()] = py::make_tuple(cell.gates, cell.states);
+    }
+    return d;
+  });
+  m.def("rules", [] {
+    py::dict d;
+    for (const RuleFacts& rule : rules()) d[rule.name.c_str()] = rule.slots;
+    return d;
+  });
+  m.def("penalties", penalty_names);
+}
+
+}  // namespace normrnn::bindings

@@ -1,0 +1,180 @@
+// forward and backward: NumPy arrays in, NumPy arrays out.
+#include <memory>
+#include <stdexcept>
+#include <variant>
+
+#include "arrays.h"
+#include "network.h"
+#include "register.h"
+
+namespace normrnn::bindings {
+namespace {
+
+// A tape with the arrays that it refers to.
+struct TapeHandle {
+  std::variant<std::shared_ptr<const Tape<float>>, std::shared_ptr<const Tape<double>>> tape;
+  Network net;
+  bool batch_first;
+};
+
+Dims state_dims(const Shape& s) {
+  return {s.layers * s.directions, py::ssize_t(s.batch), py::ssize_t(s.hidden)};
+}
+
+Dims sequence_dims(const Shape& s, bool batch_first, int64_t width) {
+  if (batch_first) return {s.batch, s.times, width};
+  return {s.times, s.batch, width};
+}
+
+// The states' names in the order of the cell: argument h0, c0 or dh_n, dc_n.
+template <class T>
+std::vector<py::array> read_states(const char* const (&names)[2], const py::object& h,
+                                   const py::object& c, const Network& net) {
+  if (net.cell.states < 2 && !c.is_none()) {
+    refuse_type(names[1], "None for the cell '" + net.cell.name + "', which has one state",
+                type_of(c));
+  }
+  std::vector<py::array> arrays(size_t(net.cell.states));
+  const py::object* given[] = {&h, &c};
+  for (int s = 0; s < net.cell.states && s < 2; ++s) {
+    if (!given[s]->is_none()) arrays[s] = input<T>(names[s], *given[s], state_dims(net.shape));
+  }
+  return arrays;
+}
+
+template <class T>
+std::vector<const T*> pointers(const std::vector<py::array>& arrays) {
+  std::vector<const T*> all;
+  for (const py::array& array : arrays) all.push_back(array.size() ? data<T>(array) : nullptr);
+  return all;
+}
+
+template <class T>
+py::tuple forward_of(Network net, const py::object& x_object, const py::object& h0,
+                     const py::object& c0, const py::object& lengths_object, bool batch_first,
+                     bool need_grad, int threads) {
+  const py::array x = input_of_rank<T>("x", x_object, 3);
+  Shape& shape = net.shape;
+  shape.times = x.shape(batch_first ? 1 : 0);
+  shape.batch = x.shape(batch_first ? 0 : 1);
+  if (x.shape(2) != shape.input) {
+    Dims expected = sequence_dims(shape, batch_first, shape.input);
+    refuse_value("x", "shape " + text_of(expected) + ", its last length that of weight_ih_l0",
+                 text_of(dims_of(x)));
+  }
+  const std::vector<py::array> initial = read_states<T>({"h0", "c0"}, h0, c0, net);
+  py::array lengths;
+  if (!lengths_object.is_none()) {
+    lengths = input<int64_t>("lengths", lengths_object, {py::ssize_t(shape.batch)});
+    for (int64_t b = 0; b < shape.batch; ++b) {
+      const int64_t length = data<int64_t>(lengths)[b];
+      if (length < 0 || length > shape.times) {
+        refuse_value("lengths", "values from 0 to " + std::to_string(shape.times) + ", the steps of x",
+                     std::to_string(length) + " at index " + std::to_string(b));
+      }
+    }
+  }
+  py::array_t<T> y = make<T>(sequence_dims(shape, batch_first, shape.directions * shape.hidden));
+  ForwardCall<T> call;
+  call.cell = net.cell.name;
+  call.shape = shape;
+  call.weights = by_direction<Weights<T>>(net, [&](int i) { return data<T>(net.arrays[i]); });
+  call.x = data<T>(x);
+  call.batch_first = batch_first;
+  if (!lengths_object.is_none()) call.lengths = data<int64_t>(lengths);
+  call.initial = pointers<T>(initial);
+  call.y = y.mutable_data();
+  py::tuple states(static_cast<size_t>(net.cell.states));
+  for (int s = 0; s < net.cell.states; ++s) {
+    py::array_t<T> final = make<T>(state_dims(shape));
+    call.final.push_back(final.mutable_data());
+    states[s] = final;
+  }
+  call.need_grad = need_grad;
+  call.threads = threads;
+  std::shared_ptr<const Tape<T>> tape;
+  without_gil([&] { tape = forward(call); });
+  py::object handle = py::none();
+  if (tape) {
+    handle = py::cast(
+        std::make_unique<TapeHandle>(TapeHandle{std::move(tape), std::move(net), batch_first}));
+  }
+  return py::make_tuple(y, states, handle);
+}
+
+py::tuple forward_any(const std::string& cell, const py::object& x, const py::dict& params,
+                      const py::object& h0, const py::object& c0, const py::object& lengths,
+                      bool batch_first, bool need_grad, const py::object& num_threads) {
+  Network net = read_network(cell, params);
+  const int threads = threads_of(num_threads);
+  const auto run = net.float32 ? forward_of<float> : forward_of<double>;
+  return run(std::move(net), x, h0, c0, lengths, batch_first, need_grad, threads);
+}
+
+template <class T>
+py::tuple backward_of(const Tape<T>& tape, const TapeHandle& handle, const py::object& dy_object,
+                      const py::object& dh_n, const py::object& dc_n, int threads) {
+  const Network& net = handle.net;
+  const Shape& shape = net.shape;
+  BackwardCall<T> call{};
+  py::array dy;
+  if (!dy_object.is_none()) {
+    dy = input<T>("dy", dy_object,
+                  sequence_dims(shape, handle.batch_first, shape.directions * shape.hidden));
+    call.dy = data<T>(dy);
+  }
+  const std::vector<py::array> d_final = read_states<T>({"dh_n", "dc_n"}, dh_n, dc_n, net);
+  call.d_final = pointers<T>(d_final);
+
+  std::vector<py::array_t<T>> gradients;
+  py::dict params;
+  for (size_t i = 0; i < net.names.size(); ++i) {
+    gradients.push_back(make<T>(net.dims[i]));
+    params[net.names[i].c_str()] = gradients.back();
+  }
+  call.d = by_direction<WeightGradients<T>>(net, [&](int i) { return gradients[i].mutable_data(); });
+  py::array_t<T> dx = make<T>(sequence_dims(shape, handle.batch_first, shape.input));
+  call.dx = dx.mutable_data();
+  py::tuple d_initial(static_cast<size_t>(net.cell.states));
+  for (int s = 0; s < net.cell.states; ++s) {
+    py::array_t<T> d = make<T>(state_dims(shape));
+    call.d_initial.push_back(d.mutable_data());
+    d_initial[s] = d;
+  }
+  py::array_t<T> h_norm =
+      make<T>({shape.layers * shape.directions, py::ssize_t(shape.times)});
+  call.h_norm = h_norm.mutable_data();
+  call.threads = threads;
+  try {
+    without_gil([&] { backward(tape, call); });
+  } catch (const std::runtime_error& error) {
+    throw py::value_error(error.what());
+  }
+  return py::make_tuple(params, dx, d_initial, h_norm);
+}
+
+py::tuple backward_any(const py::object& tape_object, const py::object& dy, const py::object& dh_n,
+                       const py::object& dc_n, const py::object& num_threads) {
+  if (!py::isinstance<TapeHandle>(tape_object)) {
+    refuse_type("tape", "the tape of a forward pass with need_grad=True", type_of(tape_object));
+  }
+  const TapeHandle& handle = tape_object.cast<const TapeHandle&>();
+  const int threads = threads_of(num_threads);
+  return std::visit(
+      [&](const auto& tape) { return backward_of(*tape, handle, dy, dh_n, dc_n, threads); },
+      handle.tape);
+}
+
+}  // namespace
+
+void register_sequence(py::module_& m) {
+  py::class_<TapeHandle>(m, "Tape").def_property_readonly(
+      "cell", [](const TapeHandle& tape) { return tape.net.cell.name; });
+  m.def("forward", forward_any, py::arg("cell"), py::arg("x"), py::arg("params"), py::arg("h0"),
+        py::arg("c0"), py::arg("lengths"), py::arg("batch_first"), py::arg("need_grad"),
+        py::arg("num_threads"));
+  m.def("backward", backward_any, py::arg("tape"), py::arg("dy"), py::arg("dh_n"), py::arg("dc_n"),
+        py::arg("num_threads"));
+}
+
+}  // namespace normrnn::bindings

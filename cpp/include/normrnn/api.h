@@ -1,0 +1,126 @@
+// The C++ face of normrnn: forward pass, back-propagation through time, update, head and losses.
+//
+// T is float or double. Arrays are plain pointers to contiguous memory that the caller owns; every
+// one has its shape beside it. T (times), B (batch), I (input), H (hidden), D (directions),
+// L (layers), G (gates). Arguments are taken as checked: the bindings do that, with names.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "normrnn/update_tensor.h"
+
+namespace normrnn {
+
+// The call was ended by the interrupt check; nothing that the caller can see has changed.
+struct Interrupted : std::exception {
+  const char* what() const noexcept override { return "interrupted"; }
+};
+
+struct Shape {
+  int64_t times, batch, input, hidden;
+  int layers, directions;
+};
+
+template <class T>
+struct Weights {            // of one direction of one layer
+  const T* ih = nullptr;    // [G*H, I], above the first layer [G*H, D*H]
+  const T* hh = nullptr;    // [G*H, H]
+  const T* b_ih = nullptr;  // [G*H] or null
+  const T* b_hh = nullptr;  // [G*H] or null
+};
+
+template <class T>
+struct WeightGradients {  // the same shapes; null where the weight is
+  T* ih = nullptr;
+  T* hh = nullptr;
+  T* b_ih = nullptr;
+  T* b_hh = nullptr;
+};
+
+template <class T>
+class Tape;  // what a forward pass leaves for the backward pass
+
+template <class T>
+struct ForwardCall {
+  std::string cell;
+  Shape shape;
+  std::vector<Weights<T>> weights;  // [L*D], layer by layer
+  const T* x;                       // [T, B, I], or [B, T, I] with batch_first
+  bool batch_first = false;
+  const int64_t* lengths = nullptr;  // [B], each from 0 to T; null: all T
+  std::vector<const T*> initial;     // per state [L*D, B, H], or null for zeros
+  T* y;                              // [T, B, D*H], or [B, T, D*H]
+  std::vector<T*> final;             // per state [L*D, B, H]
+  bool need_grad = true;
+  int threads = 1;
+};
+
+// Returns null without need_grad. The weights must stay where they are for as long as the tape.
+template <class T>
+std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call);
+
+template <class T>
+struct BackwardCall {
+  const T* dy;                        // like y, or null for zeros
+  std::vector<const T*> d_final;      // per state [L*D, B, H], or null for zeros
+  std::vector<WeightGradients<T>> d;  // [L*D]
+  T* dx;                              // like x
+  std::vector<T*> d_initial;          // per state [L*D, B, H]
+  T* h_norm;                          // [L*D, T]
+  int threads = 1;
+};
+
+// Throws std::runtime_error if a weight has changed since the forward pass.
+template <class T>
+void backward(const Tape<T>& tape, const BackwardCall<T>& call);
+
+// y = h w^T + b over `rows` rows; h [rows, inputs], w [outputs, inputs], b [outputs] or null.
+struct HeadShape {
+  int64_t rows, inputs, outputs;
+};
+template <class T>
+void head_forward(const HeadShape& shape, const T* h, const T* w, const T* b, T* y,
+                  int threads);
+template <class T>
+void head_backward(const HeadShape& shape, const T* h, const T* w, const T* dy, T* dh, T* dw,
+                   T* db, int threads);
+
+// Losses: the sum over counted elements, and its derivative times scale. A row whose mask is 0 is
+// not counted and gets derivative 0.
+enum class ElementLoss : int { kSquaredError, kSigmoidCrossEntropy };
+template <class T>
+double element_loss(ElementLoss kind, const T* y, const T* target, const bool* mask, int64_t rows,
+                    int64_t columns, T scale, T* dy, int threads);
+template <class T>
+double softmax_cross_entropy(const T* logits, const int64_t* target, const bool* mask,
+                             int64_t rows, int64_t classes, T scale, T* d_logits, int threads);
+
+// The regularised update, in place over all tensors.
+template <class T>
+struct UpdateCall {
+  std::vector<UpdateTensor<T>> tensors;
+  int rule;  // index in rule_names()
+  T rule_scalar[kMaxScalars];
+  double clip_norm;  // infinity: no clipping
+  int threads = 1;
+};
+struct UpdateResult {
+  double penalty, grad_norm, update_norm, param_norm, clip_scale;
+};
+// A gradient that is not finite: thrown before any weight is touched.
+struct NonFinite : std::exception {
+  NonFinite(int tensor, int64_t index, double value)
+      : tensor(tensor), index(index), value(value) {}
+  const char* what() const noexcept override { return "gradient is not finite"; }
+  int tensor;
+  int64_t index;
+  double value;
+};
+template <class T>
+UpdateResult update(const UpdateCall<T>& call);
+
+}  // namespace normrnn

@@ -1,0 +1,219 @@
+// Back-propagation through time of a stack, from the last layer to the first.
+//
+// The loop over time yields dL/d gates; every gradient of a weight, a bias or an input is then one
+// large product over all steps, outside the loop.
+#include <algorithm>
+#include <cmath>
+
+#include "sequence.h"
+
+namespace normrnn {
+namespace {
+
+using cpu::ColumnBlock;
+
+// Gates of d_gates, by place: the first G (what the input saw), the last G (what W h saw). The
+// first kSplit places belong to the last gates; see Layout in cpu/layer-inl.h.
+template <class T>
+int input_blocks(const cpu::CellKernels<T>& cell, int64_t hidden, ColumnBlock* block) {
+  const int64_t split = cell.split * hidden, shared = (cell.gates - cell.split) * hidden;
+  int count = 0;
+  if (split) block[count++] = {0, shared, split};
+  if (shared) block[count++] = {split, 0, shared};
+  return count;
+}
+
+template <class T>
+class BackwardPass {
+ public:
+  BackwardPass(const Tape<T>& tape, const BackwardCall<T>& call)
+      : tape_(tape),
+        call_(call),
+        shape_(tape.shape),
+        schedule_(tape.schedule),
+        cell_(*tape.cell),
+        kernels_(kernels<T>()),
+        panels_(panels_of(shape_.hidden, kernels_.panel_width)),
+        gates_ld_(padded_row<T>((cell_.gates + cell_.split) * shape_.hidden, kernels_.lanes)) {}
+
+  void run() {
+    cpu::Rows<const T> dy{call_.dy, shape_.directions * shape_.hidden, schedule_.slots()};
+    Buffer<T> d_output;  // of the layer at work, from the one above
+    for (int layer = shape_.layers - 1; layer >= 0; --layer) {
+      Buffer<T> d_gates[2];
+      for (int d = 0; d < shape_.directions; ++d) {
+        d_gates[d] = Buffer<T>(product(schedule_.rows(), gates_ld_));
+        cpu::Rows<const T> own = dy;
+        if (own.data) own.data += d * shape_.hidden;
+        through_time(layer, d, own, d_gates[d].get());
+      }
+      weight_gradients(layer, d_gates);
+      cpu::Rows<T> d_input{call_.dx, shape_.input, schedule_.slots()};
+      if (layer > 0) {
+        const int64_t width = shape_.directions * shape_.hidden;
+        const int64_t ld = padded_row<T>(width, kernels_.lanes);
+        d_output = Buffer<T>(product(schedule_.rows(), ld));
+        d_input = {d_output.get(), ld, nullptr};
+        dy = {d_output.get(), ld, nullptr};
+      }
+      input_gradient(layer, d_gates, d_input);
+    }
+    zero_padding(tape_, call_.dx, shape_.input);
+  }
+
+ private:
+  void through_time(int layer, int d, cpu::Rows<const T> dy, T* d_gates) {
+    const int index = layer * shape_.directions + d;
+    const LayerTape<T>& own = tape_.at(layer, d);
+    const int64_t depth = cell_.gates * shape_.hidden;
+    const int64_t block = shape_.batch * shape_.hidden;
+
+    Buffer<T> recurrent(product(panels_, kernels_.panel_width, depth));
+    const ColumnBlock whole{0, 0, depth};
+    parallel_for(call_.threads, panels_, product(depth, shape_.hidden), [&](int64_t p) {
+      kernels_.pack(tape_.weights[index].hh, shape_.hidden, &whole, 1, depth, shape_.hidden, p,
+                    p + 1, recurrent.get());
+    });
+    Buffer<T> d_state(product(cell_.states, shape_.batch, tape_.state_ld));
+    for (int s = 0; s < cell_.states; ++s) {
+      const T* final = call_.d_final[s] ? call_.d_final[s] + index * block : nullptr;
+      gather_rows(final, schedule_, shape_.hidden,
+                  d_state.get() + s * shape_.batch * tape_.state_ld, tape_.state_ld);
+    }
+    Buffer<double> norm_parts(product(schedule_.rows(), panels_));
+
+    cpu::LayerBackward<T> op{};
+    op.hidden = shape_.hidden;
+    op.batch = shape_.batch;
+    op.times = schedule_.times;
+    op.offset = schedule_.offset.data();
+    op.reverse = d == 1;
+    op.recurrent = recurrent.get();
+    for (int s = 0; s < cell_.states; ++s) op.state[s] = own.state[s].get();
+    op.state_ld = tape_.state_ld;
+    op.tape = own.gates.get();
+    op.tape_ld = tape_.state_ld;
+    op.dy = dy;
+    op.d_state = d_state.get();
+    op.d_gates = d_gates;
+    op.gates_ld = gates_ld_;
+    op.norm_parts = norm_parts.get();
+    const Plan plan = make_plan(schedule_, panels_, depth * shape_.hidden, call_.threads);
+    op.row_begin = plan.rows();
+    run_parallel(plan.workers, [&](Worker& worker) { cell_.backward(op, worker); });
+
+    for (int s = 0; s < cell_.states; ++s) {
+      for (int64_t r = 0; r < shape_.batch; ++r) {
+        std::memcpy(call_.d_initial[s] + index * block + schedule_.order[r] * shape_.hidden,
+                    d_state.get() + (s * shape_.batch + r) * tape_.state_ld,
+                    size_t(shape_.hidden) * sizeof(T));
+      }
+    }
+    for (int64_t t = 0; t < shape_.times; ++t) {
+      double sum = 0;
+      if (t < schedule_.times) {
+        const double* part = norm_parts.get() + schedule_.offset[t] * panels_;
+        for (int64_t i = 0; i < schedule_.rows_at(t) * panels_; ++i) sum += part[i];
+      }
+      call_.h_norm[index * shape_.times + t] = T(std::sqrt(sum));
+    }
+  }
+
+  void weight_gradients(int layer, const Buffer<T>* d_gates) {
+    std::vector<cpu::Outer<T>> ops;
+    std::vector<int64_t> previous[2];
+    cpu::Segment<T> input[kMaxSegments];
+    const int segments = tape_.inputs(layer, input);
+    const int64_t hidden = shape_.hidden, rows = cell_.gates * hidden;
+    int64_t work = 0;
+    for (int d = 0; d < shape_.directions; ++d) {
+      const WeightGradients<T>& out = call_.d[layer * shape_.directions + d];
+      previous[d] = schedule_.previous_rows(d == 1);
+      cpu::Outer<T> op{};
+      op.rows = schedule_.rows();
+      op.a = d_gates[d].get() + cell_.split * hidden;
+      op.a_ld = gates_ld_;
+      op.block[0] = {0, 0, rows};
+      op.blocks = 1;
+      op.b = tape_.at(layer, d).state[0].get();
+      op.b_ld = tape_.state_ld;
+      op.map = previous[d].empty() ? nullptr : previous[d].data();
+      op.columns = hidden;
+      op.c = out.hh;
+      op.c_ld = hidden;
+      op.sums = out.b_hh;
+      ops.push_back(op);
+      op.a = d_gates[d].get();
+      op.blocks = input_blocks(cell_, hidden, op.block);
+      op.map = nullptr;
+      op.c_ld = tape_.input_of(layer);
+      op.sums = cell_.split ? out.b_ih : nullptr;  // without split gates it equals b_hh's
+      op.c = out.ih;
+      for (int s = 0; s < segments; ++s) {
+        op.b = input[s].a;
+        op.b_ld = input[s].ld;
+        op.columns = input[s].k;
+        ops.push_back(op);
+        op.c += input[s].k;
+        op.sums = nullptr;
+      }
+      work += op.rows * rows * (hidden + op.c_ld);
+    }
+    run_parallel(work < (1 << 18) ? 1 : call_.threads, [&](Worker& worker) {
+      kernels_.outer(ops.data(), int(ops.size()), worker);
+    });
+    for (int d = 0; d < shape_.directions; ++d) {
+      const WeightGradients<T>& out = call_.d[layer * shape_.directions + d];
+      if (out.b_ih && !cell_.split) std::copy_n(out.b_hh, rows, out.b_ih);
+    }
+  }
+
+  void input_gradient(int layer, const Buffer<T>* d_gates, cpu::Rows<T> d_input) {
+    const int64_t depth = cell_.gates * shape_.hidden, columns = tape_.input_of(layer);
+    const int64_t panels = panels_of(columns, kernels_.panel_width);
+    ColumnBlock block[2];
+    const int blocks = input_blocks(cell_, shape_.hidden, block);
+    Buffer<T> packed[2];
+    cpu::MatMul<T> op{};
+    op.rows = schedule_.rows();
+    op.columns = columns;
+    op.segments = shape_.directions;
+    op.c = d_input;
+    for (int d = 0; d < shape_.directions; ++d) {
+      packed[d] = Buffer<T>(product(panels, kernels_.panel_width, depth));
+      const T* w = tape_.weights[layer * shape_.directions + d].ih;
+      parallel_for(call_.threads, panels, product(depth, columns), [&](int64_t p) {
+        kernels_.pack(w, columns, block, blocks, depth, columns, p, p + 1, packed[d].get());
+      });
+      op.segment[d] = {d_gates[d].get(), gates_ld_, depth, packed[d].get()};
+    }
+    const int64_t work = op.rows * columns * depth;
+    run_parallel(work < (1 << 18) ? 1 : call_.threads,
+                 [&](Worker& worker) { kernels_.matmul(op, worker); });
+  }
+
+  const Tape<T>& tape_;
+  const BackwardCall<T>& call_;
+  const Shape& shape_;
+  const Schedule& schedule_;
+  const cpu::CellKernels<T>& cell_;
+  const cpu::Kernels<T>& kernels_;
+  const int64_t panels_, gates_ld_;
+};
+
+}  // namespace
+
+template <class T>
+void backward(const Tape<T>& tape, const BackwardCall<T>& call) {
+  if (weights_fingerprint(tape.weights, tape.shape, tape.cell->gates, call.threads) !=
+      tape.fingerprint) {
+    throw std::runtime_error(
+        "tape: expected the weights of its forward pass, got weights that were changed since");
+  }
+  BackwardPass<T>(tape, call).run();
+}
+
+template void backward(const Tape<float>&, const BackwardCall<float>&);
+template void backward(const Tape<double>&, const BackwardCall<double>&);
+
+}  // namespace normrnn

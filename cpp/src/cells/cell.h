@@ -1,0 +1,25 @@
+// The contract of a cell: compile-time facts and two pointwise functions, nothing else.
+//
+//   struct MyCell {
+//     static constexpr int kGates = 3;   // G: row blocks of weight_ih and weight_hh, each [G*H, .]
+//     static constexpr int kSplit = 1;   // the last kSplit gates see U x and W h apart (else summed)
+//     static constexpr int kStates = 1;  // states[0] is h, which the GEMM and the output read
+//     static constexpr int kTape = 4;    // values kept for the backward pass, besides the states
+//     template <class V> static void forward(const V* pre, const V* rec, const V* prev,
+//                                            V* next, V* tape);
+//     template <class V> static void backward(const V* tape, const V* prev, const V* next,
+//                                             V* d_state, V* d_pre, V* d_rec);
+//   };
+//
+// V is the value of one hidden unit, or a vector of them. All arrays are indexed by gate or state:
+//   pre     [kGates]   gates before the split: (U x + b_ih) + (W h + b_hh); split gates: U x + b_ih
+//   rec     [kSplit]   W h + b_hh of the split gates
+//   prev    [kStates]  states before the step;  next [kStates] after it
+//   tape    [kTape]    written by forward, read by backward
+//   d_state [kStates]  in: dL/d next; out: the direct part of dL/d prev, without the path through W
+//   d_pre   [kGates]   out: dL/d pre;  d_rec [kSplit] out: dL/d rec
+//
+// The time loop, the matrix products and the storage belong to the backends (cpu/layer-inl.h).
+#pragma once
+
+#include "elementary.h"

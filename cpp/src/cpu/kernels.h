@@ -1,0 +1,160 @@
+// What a CPU target offers, as plain structs of pointers: the seam between the drivers, compiled
+// once, and the kernels, compiled once per target. No code in here, so nothing can be merged
+// wrongly by the linker.
+//
+// Packed rows: the steps of a batch are stored one behind the other, sequences sorted longest
+// first, so step t owns rows [offset[t], offset[t+1]) and padding does not exist. "Row i" below is
+// such a packed row; slot[i] is its place t*B + b (or b*T + t) in the caller's array.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "normrnn/update_tensor.h"
+
+namespace normrnn {
+
+class Worker;  // cpu/threads.h
+
+constexpr int kMaxStates = 4;
+constexpr int kMaxSegments = 2;  // an input is the output of one or two directions
+
+namespace cpu {
+
+// Row i of a matrix is at data + (slot ? slot[i] : i) * ld. A null matrix counts as zero.
+template <class T>
+struct Rows {
+  T* data = nullptr;
+  int64_t ld = 0;
+  const int64_t* slot = nullptr;
+};
+
+// One K-segment of a product: a[rows, k] times packed panels of b[k, columns].
+template <class T>
+struct Segment {
+  const T* a = nullptr;  // [rows, k], unit stride along k
+  int64_t ld = 0;
+  int64_t k = 0;
+  const T* b = nullptr;  // panels, each [k, panel width]
+};
+
+// One direction of one layer, forwards in time.
+template <class T>
+struct LayerForward {
+  int64_t hidden, batch, times;
+  const int64_t* offset;  // [times + 1]
+  bool reverse;
+  int segments;
+  Segment<T> input[kMaxSegments];  // a: packed rows of the layer's input
+  const T* recurrent;              // packed weight_hh
+  const T* bias;                   // packed, one panel-wide row per panel
+  // States: block of B initial rows, then one block per step at B + offset[t] where the whole
+  // history is kept, else two blocks of B rows used in turn. Row stride state_ld.
+  T* state[kMaxStates];
+  bool keep[kMaxStates];
+  int64_t state_ld;
+  T* tape;  // [N, kTape, tape_ld], or null
+  int64_t tape_ld;
+  Rows<T> y;                 // [N rows of H], or null
+  const int64_t* row_begin;  // [workers + 1] batch rows of each worker, or null: split units
+};
+
+// The same layer and direction, backwards in time.
+template <class T>
+struct LayerBackward {
+  int64_t hidden, batch, times;
+  const int64_t* offset;
+  bool reverse;
+  const T* recurrent;  // packed weight_hh, transposed sense: panels over H, k over G*H
+  const T* state[kMaxStates];
+  int64_t state_ld;
+  const T* tape;
+  int64_t tape_ld;
+  Rows<const T> dy;      // [N rows of H], or null
+  T* d_state;            // [kStates, B, state_ld]: in dL/d final states, out dL/d initial states
+  T* d_gates;            // [N, gates_ld]: split gates' x part, shared gates, split gates' rec part
+  int64_t gates_ld;
+  double* norm_parts;    // [N, panels] squared norms of dL/dh_t per row and panel of units
+  const int64_t* row_begin;
+};
+
+// c[i, :] = bias + sum over segments of a[i, :] b, for rows [0, rows).
+template <class T>
+struct MatMul {
+  int64_t rows, columns;
+  int segments;
+  Segment<T> segment[kMaxSegments];
+  const T* bias;  // [columns] or null
+  Rows<T> c;
+};
+
+// c[m, n] = sum over rows i of a[i, m] * b[map(i), n], and column sums of a.
+struct ColumnBlock {  // columns [from, from + count) of a become rows [to, to + count) of c
+  int64_t from, to, count;
+};
+template <class T>
+struct Outer {
+  int64_t rows;
+  const T* a;  // [rows, a_ld]
+  int64_t a_ld;
+  ColumnBlock block[2];
+  int blocks;
+  const T* b;  // [*, b_ld], or null: only the sums
+  int64_t b_ld;
+  const int64_t* map;  // [rows] row of b for each i, or null: i
+  int64_t columns;     // of b
+  T* c;                // [M, c_ld]
+  int64_t c_ld;
+  T* sums;  // [M] or null
+};
+
+// What one pass of an update sums up.
+struct UpdateSums {
+  double penalty, update_squares, param_squares;
+};
+
+template <class T>
+struct CellKernels {
+  const char* name;
+  int gates, split, states, tape;
+  int panel_units;  // hidden units in a panel
+  void (*forward)(const LayerForward<T>&, Worker&);
+  void (*backward)(const LayerBackward<T>&, Worker&);
+  // Panels [begin, end) of a weight [G*H, k] for the forward pass; the input's or the recurrent one
+  void (*pack_input)(const T* w, int64_t ld, int64_t k, int64_t hidden, int64_t begin, int64_t end,
+                     T* packed);
+  void (*pack_recurrent)(const T* w, int64_t ld, int64_t k, int64_t hidden, int64_t begin,
+                         int64_t end, T* packed);
+  void (*pack_bias)(const T* bias_ih, const T* bias_hh, int64_t hidden, T* packed);
+};
+
+template <class T>
+struct Kernels {
+  const CellKernels<T>* cells;
+  int panel_width;  // columns of a panel in MatMul and LayerBackward
+  int lanes;
+  void (*matmul)(const MatMul<T>&, Worker&);
+  void (*outer)(const Outer<T>*, int count, Worker&);
+  // Panels [begin, end) of b[k, columns], or of its transpose b[columns, k]. row_of: where the
+  // rows of a permuted gate order start, as blocks of b's k rows.
+  void (*pack)(const T* b, int64_t ld, const ColumnBlock* blocks, int count, int64_t k,
+               int64_t columns, int64_t begin, int64_t end, T* packed);
+  void (*pack_transposed)(const T* b, int64_t ld, int64_t k, int64_t columns, int64_t begin,
+                          int64_t end, T* packed);
+  double (*squares)(const T* values, int64_t count);
+  // [rule][penalty] in the order of rules.def and penalties.def
+  void (*update)(int rule, const UpdateTensor<T>&, const T* rule_scalars, T clip_scale,
+                 int64_t begin, int64_t end, UpdateSums& sums);
+  uint64_t (*fingerprint)(const T* values, int64_t count);
+  double (*loss)(int kind, const T* y, const T* target, T scale, int64_t count, T* dy);
+  double (*softmax)(const T* logits, int64_t target, T scale, int64_t classes, T* d_logits);
+};
+
+struct Target {
+  const char* name;
+  const Kernels<float>* f32;
+  const Kernels<double>* f64;
+};
+
+}  // namespace cpu
+}  // namespace normrnn

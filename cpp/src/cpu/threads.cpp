@@ -1,0 +1,264 @@
+#include "cpu/threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace normrnn {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+constexpr int kMaxThreads = 1024;
+constexpr int64_t kQuantum = 1 << 22;  // multiply-adds between looks at the clock: well under 1 ms
+constexpr auto kInterruptPeriod = std::chrono::milliseconds(20);
+constexpr int kSpinsToYield = 1 << 12;  // a waiter that shares its core lets the others go on
+constexpr int kSpinsToPark = 1 << 14;   // some 100 us: longer than the gap between two calls
+
+InterruptCheck interrupt_check = nullptr;
+
+void relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Counts denormals as zero while alive: they cost a hundredfold on some CPUs, and gradients through
+// a long sequence end there.
+class FlushDenormals {
+ public:
+#if defined(__x86_64__)
+  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
+  ~FlushDenormals() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#elif defined(__aarch64__)
+  FlushDenormals() {
+    asm volatile("mrs %0, fpcr" : "=r"(saved_));
+    asm volatile("msr fpcr, %0" : : "r"(saved_ | (uint64_t{1} << 24)));
+  }
+  ~FlushDenormals() { asm volatile("msr fpcr, %0" : : "r"(saved_)); }
+
+ private:
+  uint64_t saved_;
+#endif
+};
+
+}  // namespace
+
+struct Job {
+  Task task;
+  void* context;
+  int size;
+  TaskKind kind;
+  SteadyClock::time_point last_check = SteadyClock::now();  // touched by rank 0 alone
+  alignas(64) std::atomic<int64_t> next{0};
+  alignas(64) std::atomic<int> arrived{0};
+  std::atomic<unsigned> phase{0};
+  std::atomic<bool> cancel{false};
+
+  void run(int rank) {
+    Worker worker(*this, rank);
+    if (kind == TaskKind::kCompute) {
+      FlushDenormals mode;
+      task(context, worker);
+    } else {
+      task(context, worker);
+    }
+  }
+
+  // Rank 0 only.
+  void poll() {
+    if (!interrupt_check || kind == TaskKind::kExact) return;
+    const auto now = SteadyClock::now();
+    if (now - last_check < kInterruptPeriod) return;
+    last_check = now;
+    if (interrupt_check()) cancel.store(true, std::memory_order_relaxed);
+  }
+
+  // Spins until done() holds; the caller's own thread looks out for interrupts meanwhile.
+  template <class Done>
+  void wait(int rank, Done done) {
+    for (int spins = 1; !done(); ++spins) {
+      relax();
+      if (spins % kSpinsToYield == 0) {
+        if (rank == 0) poll();
+        sched_yield();
+      }
+    }
+  }
+};
+
+int Worker::size() const { return job_.size; }
+
+int64_t Worker::next() { return job_.next.fetch_add(1, std::memory_order_relaxed); }
+
+bool Worker::barrier() {
+  if (job_.size > 1) {
+    const unsigned phase = job_.phase.load(std::memory_order_relaxed);
+    if (job_.arrived.fetch_add(1, std::memory_order_acq_rel) == job_.size - 1) {
+      job_.arrived.store(0, std::memory_order_relaxed);
+      job_.phase.store(phase + 1, std::memory_order_release);
+    } else {
+      job_.wait(rank_, [&] {
+        return job_.phase.load(std::memory_order_acquire) != phase ||
+               job_.cancel.load(std::memory_order_relaxed);
+      });
+    }
+  }
+  return !job_.cancel.load(std::memory_order_relaxed);
+}
+
+bool Worker::cancelled(int64_t work) {
+  work_ += work;
+  if (work_ < kQuantum) return false;
+  work_ = 0;
+  if (rank_ == 0) job_.poll();
+  return job_.cancel.load(std::memory_order_relaxed);
+}
+
+namespace {
+
+class Pool {
+ public:
+  // False if another caller has the pool.
+  bool try_run(Job& job) {
+    std::unique_lock<std::mutex> owner(busy_, std::try_to_lock);
+    if (!owner) return false;
+    grow(job.size - 1);
+    for (int i = 0; i < job.size - 1; ++i) {
+      seats_[i]->job.store(&job, std::memory_order_release);
+      seats_[i]->job.notify_one();
+    }
+    job.run(0);
+    for (int i = 0; i < job.size - 1; ++i) {
+      job.wait(0, [&] { return seats_[i]->job.load(std::memory_order_acquire) == nullptr; });
+    }
+    return true;
+  }
+
+ private:
+  struct alignas(64) Seat {
+    std::atomic<Job*> job{nullptr};
+  };
+
+  void grow(int count) {
+    while (int(seats_.size()) < count) {
+      seats_.push_back(std::make_unique<Seat>());
+      std::thread(serve, seats_.back().get(), int(seats_.size())).detach();
+    }
+  }
+
+  static void serve(Seat* seat, int rank) {
+    for (;;) {
+      Job* job = nullptr;
+      for (int spins = 0; !(job = seat->job.load(std::memory_order_acquire)); ++spins) {
+        if (spins < kSpinsToPark) {
+          relax();
+        } else {
+          seat->job.wait(nullptr, std::memory_order_acquire);
+        }
+      }
+      job->run(rank);
+      seat->job.store(nullptr, std::memory_order_release);
+    }
+  }
+
+  std::mutex busy_;
+  std::vector<std::unique_ptr<Seat>> seats_;
+};
+
+// Never destroyed: its threads sleep until the process ends.
+std::atomic<Pool*> pool{nullptr};
+
+Pool& the_pool() {
+  static const int registered =
+      pthread_atfork(nullptr, nullptr, [] { pool.store(nullptr, std::memory_order_relaxed); });
+  (void)registered;
+  Pool* current = pool.load(std::memory_order_acquire);
+  if (!current) {
+    Pool* made = new Pool;
+    if (pool.compare_exchange_strong(current, made)) return *made;
+    delete made;
+  }
+  return *current;
+}
+
+// Whole CPUs that the control group grants, or a large number.
+int cgroup_cpus() {
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (!(file >> quota >> period) || quota == "max" || period <= 0) return kMaxThreads;
+  return std::max(1, int(std::ceil(std::atof(quota.c_str()) / period)));
+}
+
+std::atomic<int> chosen_threads{0};
+
+}  // namespace
+
+void set_interrupt_check(InterruptCheck check) { interrupt_check = check; }
+
+bool run_team(int workers, Task task, void* context, TaskKind kind) {
+  Job job{task, context, std::max(1, workers), kind};
+  if (job.size == 1 || !the_pool().try_run(job)) {
+    job.size = 1;
+    job.run(0);
+  }
+  return !job.cancel.load(std::memory_order_relaxed);
+}
+
+int default_threads() {
+  if (const char* text = std::getenv("NORMRNN_NUM_THREADS")) {
+    char* end = nullptr;
+    const long count = std::strtol(text, &end, 10);
+    if (end == text || *end || count < 1 || count > kMaxThreads) {
+      throw std::invalid_argument("NORMRNN_NUM_THREADS: expected an integer from 1 to " +
+                                  std::to_string(kMaxThreads) + ", got '" + text + "'");
+    }
+    return int(count);
+  }
+  cpu_set_t allowed;
+  const int cpus = sched_getaffinity(0, sizeof allowed, &allowed) == 0
+                       ? CPU_COUNT(&allowed)
+                       : int(std::thread::hardware_concurrency());
+  return std::max(1, std::min(cpus, cgroup_cpus()));
+}
+
+int num_threads() {
+  int count = chosen_threads.load(std::memory_order_relaxed);
+  if (count == 0) {
+    count = default_threads();
+    chosen_threads.store(count, std::memory_order_relaxed);
+  }
+  return count;
+}
+
+void set_num_threads(int count) {
+  if (count < 1 || count > kMaxThreads) {
+    throw std::invalid_argument("count: expected an integer from 1 to " +
+                                std::to_string(kMaxThreads) + ", got " + std::to_string(count));
+  }
+  chosen_threads.store(count, std::memory_order_relaxed);
+}
+
+}  // namespace normrnn

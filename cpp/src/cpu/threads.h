@@ -1,0 +1,51 @@
+// A small pool of threads: one team works on a whole sequence.
+//
+// Workers spin for a moment between jobs, then sleep. The pool is made at first use, serves one
+// caller at a time (a second one, on another thread, does its work alone: results do not depend on
+// the number of workers), and is forgotten in a child process, which makes its own.
+#pragma once
+
+#include <cstdint>
+
+namespace normrnn {
+
+struct Job;
+
+// One worker's view of the job it takes part in.
+class Worker {
+ public:
+  Worker(Job& job, int rank) : job_(job), rank_(rank) {}
+  int rank() const { return rank_; }
+  int size() const;
+  // The next task number that no other worker has taken.
+  int64_t next();
+  // Waits for all workers; false if the job was cancelled, and then everyone must return.
+  bool barrier();
+  // To be told of multiply-adds done; true if the job was cancelled. The caller's own worker asks
+  // the interrupt check every few milliseconds' worth of work.
+  bool cancelled(int64_t work);
+
+ private:
+  Job& job_;
+  int rank_;
+  int64_t work_ = 0;
+};
+
+using Task = void (*)(void* context, Worker& worker);
+
+// Asks whether the user wants the call to end (Ctrl-C). Called on the calling thread only.
+using InterruptCheck = bool (*)();
+void set_interrupt_check(InterruptCheck check);
+
+// kCompute: may take long, so it can be interrupted, and denormal numbers count as zero inside the
+// task (the caller's floating-point mode comes back after). kExact: neither.
+enum class TaskKind { kCompute, kExact };
+
+// Runs task on up to `workers` workers, the caller among them; false if it was cancelled.
+bool run_team(int workers, Task task, void* context, TaskKind kind);
+
+int default_threads();  // NORMRNN_NUM_THREADS, else CPUs allowed by affinity and cgroup
+int num_threads();
+void set_num_threads(int count);  // >= 1
+
+}  // namespace normrnn

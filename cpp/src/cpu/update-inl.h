@@ -1,0 +1,129 @@
+// The one update loop: gradient, penalty, rule, prox and their sums in one pass over memory.
+#pragma once
+
+#include "cpu/kernels.h"
+#include "cpu/vec.h"
+#include "penalties/penalties.def"
+#include "rules/rules.def"
+
+namespace normrnn::NORMRNN_TARGET {
+
+using cpu::UpdateSums;
+
+struct NoPenalty {
+  template <class V>
+  static V value(V, V, const V*) {
+    return V{};
+  }
+  template <class V>
+  static V gradient(V, V, const V*) {
+    return V{};
+  }
+  template <class V>
+  static V prox(V w, V, V, const V*) {
+    return w;
+  }
+};
+
+// Elements [begin, end) of one tensor. penalty is summed at the weights before the step.
+template <class Rule, class Penalty, bool kProx, class T>
+void update_loop(const UpdateTensor<T>& at, const T* rule_scalars, T clip_scale, int64_t begin,
+                 int64_t end, UpdateSums& sums) {
+  constexpr int kL = kLanes<T>;
+  Vec<T> rule[kMaxScalars], penalty[kMaxScalars];
+  for (int i = 0; i < kMaxScalars; ++i) {
+    rule[i] = splat(rule_scalars[i]);
+    penalty[i] = splat(at.penalty_scalar[i]);
+  }
+  const Vec<T> clip = splat(clip_scale);
+  Vec<T> penalty_sum{};
+  Doubles update_sum[2] = {}, param_sum[2] = {};
+  for (int64_t i = begin; i < end; i += kL) {
+    const int n = int(min_of(kL, end - i));
+    const Vec<T> w = load_n(at.w + i, n);
+    const Vec<T> center = at.center ? load_n(at.center + i, n) : Vec<T>{};
+    Vec<T> g = clip * load_n(at.g + i, n);
+    Vec<T> slot[Rule::kSlots + 1];
+    for (int s = 0; s < Rule::kSlots; ++s) slot[s] = load_n(at.slot[s] + i, n);
+    const Vec<T> pull = kProx ? Vec<T>{} : Penalty::gradient(w, center, penalty);
+    if constexpr (!Rule::kDecoupled) g += pull;
+    Vec<T> prox_step;
+    Vec<T> next = w - Rule::step(g, slot, rule, prox_step);
+    if constexpr (Rule::kDecoupled) next -= prox_step * pull;
+    if constexpr (kProx) next = Penalty::prox(next, center, prox_step, penalty);
+    store_n(at.w + i, next, n);
+    for (int s = 0; s < Rule::kSlots; ++s) store_n(at.slot[s] + i, slot[s], n);
+    Vec<T> value = Penalty::value(w, center, penalty), delta = next - w;
+    if (n < kL) {  // lanes past the end hold no element
+      alignas(64) T lanes[3][kL] = {};
+      store_n(lanes[0], value, n);
+      store_n(lanes[1], delta, n);
+      store_n(lanes[2], next, n);
+      value = load(lanes[0]);
+      delta = load(lanes[1]);
+      next = load(lanes[2]);
+    }
+    penalty_sum += value;
+    add_squares(update_sum, delta);
+    add_squares(param_sum, next);
+  }
+  sums.penalty = sum_lanes<T>(penalty_sum);
+  sums.update_squares = sum_lanes<double>(update_sum[0] + update_sum[1]);
+  sums.param_squares = sum_lanes<double>(param_sum[0] + param_sum[1]);
+}
+
+template <class Rule, class T>
+void update_rule(const UpdateTensor<T>& at, const T* rule_scalars, T clip_scale, int64_t begin,
+                 int64_t end, UpdateSums& sums) {
+  using Loop = void (*)(const UpdateTensor<T>&, const T*, T, int64_t, int64_t, UpdateSums&);
+#define NORMRNN_PENALTY(name, type) \
+  {update_loop<Rule, type, false, T>, update_loop<Rule, type, true, T>},
+  static constexpr Loop kLoops[][2] = {
+#include "penalties/penalties.def"
+  };
+  const Loop loop = at.apply == Apply::kNone ? update_loop<Rule, NoPenalty, false, T>
+                                                  : kLoops[at.penalty][at.apply == Apply::kProx];
+  loop(at, rule_scalars, clip_scale, begin, end, sums);
+}
+
+template <class T>
+void update(int rule, const UpdateTensor<T>& at, const T* rule_scalars, T clip_scale, int64_t begin,
+            int64_t end, UpdateSums& sums) {
+  using Loop = void (*)(const UpdateTensor<T>&, const T*, T, int64_t, int64_t, UpdateSums&);
+#define NORMRNN_RULE(name, type) update_rule<type, T>,
+  static constexpr Loop kRules[] = {
+#include "rules/rules.def"
+  };
+  kRules[rule](at, rule_scalars, clip_scale, begin, end, sums);
+}
+
+// Sum of squares in double; NaN or infinity exactly where a value is, for float32.
+template <class T>
+double squares(const T* values, int64_t count) {
+  Doubles sum[2] = {};
+  for (int64_t i = 0; i < count; i += kLanes<T>) {
+    add_squares(sum, load_n(values + i, int(min_of(kLanes<T>, count - i))));
+  }
+  return sum_lanes<double>(sum[0] + sum[1]);
+}
+
+// Two running sums over the bit patterns (Fletcher's check): additions only, sensitive to order.
+template <class T>
+uint64_t fingerprint(const T* values, int64_t count) {
+  typedef uint64_t Words __attribute__((vector_size(NORMRNN_VECTOR_BYTES)));
+  constexpr int kWords = NORMRNN_VECTOR_BYTES / 8;
+  Words first{}, second{};
+  for (int64_t i = 0; i < count; i += kLanes<T>) {
+    const Vec<T> v = load_n(values + i, int(min_of(kLanes<T>, count - i)));
+    first += (Words)v;
+    second += first;
+  }
+  uint64_t hash = 0x9e3779b97f4a7c15u * uint64_t(count + 1);
+  for (int i = 0; i < kWords; ++i) {
+    hash = (hash ^ first[i]) * 0xff51afd7ed558ccdu;
+    hash = (hash ^ second[i] ^ (hash >> 32)) * 0xc4ceb9fe1a85ec53u;
+  }
+  return hash;
+}
+
+}  // namespace normrnn::NORMRNN_TARGET

@@ -1,0 +1,150 @@
+// Forward pass of a stack: layer by layer, direction by direction.
+#include "sequence.h"
+
+namespace normrnn {
+namespace {
+
+// Weights of one direction of one layer, packed for the forward pass.
+template <class T>
+struct PackedForward {
+  Buffer<T> input[kMaxSegments], recurrent, bias;
+};
+
+template <class T>
+PackedForward<T> pack_forward(const cpu::CellKernels<T>& cell, const Weights<T>& w, int64_t hidden,
+                              const cpu::Segment<T>* segment, int segments, int threads) {
+  const int64_t panels = panels_of(hidden, cell.panel_units);
+  const int64_t width = cell.panel_units * cell.gates;
+  PackedForward<T> packed;
+  int64_t ld = 0;
+  for (int s = 0; s < segments; ++s) {
+    packed.input[s] = Buffer<T>(product(panels, width, segment[s].k));
+    ld += segment[s].k;
+  }
+  packed.recurrent = Buffer<T>(product(panels, width, hidden));
+  packed.bias = Buffer<T>(panels * cell.panel_units * (cell.gates + cell.split));
+  cell.pack_bias(w.b_ih, w.b_hh, hidden, packed.bias.get());
+  parallel_for(threads, panels, panels * width * (ld + hidden), [&](int64_t p) {
+    const T* from = w.ih;
+    for (int s = 0; s < segments; ++s) {
+      cell.pack_input(from, ld, segment[s].k, hidden, p, p + 1, packed.input[s].get());
+      from += segment[s].k;
+    }
+    cell.pack_recurrent(w.hh, hidden, hidden, hidden, p, p + 1, packed.recurrent.get());
+  });
+  return packed;
+}
+
+// The input as packed rows: the caller's memory where that is already so, else a copy. A tape
+// always has its own, so that the caller may reuse x.
+template <class T>
+void take_input(const ForwardCall<T>& call, Tape<T>& tape, int lanes) {
+  const int64_t width = call.shape.input, rows = tape.schedule.rows();
+  const int64_t ld = padded_row<T>(width, lanes);
+  const bool in_place = !call.need_grad && tape.schedule.slot.empty() &&
+                        width * int64_t(sizeof(T)) % 1024 != 0;
+  if (in_place) {
+    tape.x = {call.x, width, nullptr};
+    return;
+  }
+  tape.x_copy = Buffer<T>(product(rows, ld));
+  tape.x = {tape.x_copy.get(), ld, nullptr};
+  const int64_t* slot = tape.schedule.slots();
+  constexpr int64_t kChunk = 64;
+  parallel_for(call.threads, panels_of(rows, kChunk), rows * ld, [&](int64_t chunk) {
+    for (int64_t i = chunk * kChunk; i < std::min(rows, (chunk + 1) * kChunk); ++i) {
+      std::memcpy(tape.x_copy.get() + i * ld, call.x + (slot ? slot[i] : i) * width,
+                  size_t(width) * sizeof(T));
+    }
+  });
+}
+
+template <class T>
+void forward_direction(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d) {
+  const cpu::CellKernels<T>& cell = *tape.cell;
+  const Shape& shape = call.shape;
+  const Schedule& schedule = tape.schedule;
+  const int index = layer * shape.directions + d;
+  const bool last = layer == shape.layers - 1;
+  LayerTape<T>& own = tape.at(layer, d);
+
+  cpu::LayerForward<T> op{};
+  op.hidden = shape.hidden;
+  op.batch = shape.batch;
+  op.times = schedule.times;
+  op.offset = schedule.offset.data();
+  op.reverse = d == 1;
+  op.segments = tape.inputs(layer, op.input);
+  const PackedForward<T> packed = pack_forward(cell, call.weights[index], shape.hidden, op.input,
+                                               op.segments, call.threads);
+  for (int s = 0; s < op.segments; ++s) op.input[s].b = packed.input[s].get();
+  op.recurrent = packed.recurrent.get();
+  op.bias = packed.bias.get();
+  op.state_ld = tape.state_ld;
+  const int64_t block = shape.batch * shape.hidden;
+  for (int s = 0; s < cell.states; ++s) {
+    op.keep[s] = call.need_grad || (s == 0 && !last);
+    const int64_t rows = op.keep[s] ? tape.state_rows() : product(3, shape.batch);
+    own.state[s] = Buffer<T>(product(rows, tape.state_ld));
+    op.state[s] = own.state[s].get();
+    const T* initial = call.initial[s] ? call.initial[s] + index * block : nullptr;
+    gather_rows(initial, schedule, shape.hidden, op.state[s], op.state_ld);
+  }
+  if (call.need_grad) {
+    own.gates = Buffer<T>(product(schedule.rows(), cell.tape, tape.state_ld));
+    op.tape = own.gates.get();
+    op.tape_ld = tape.state_ld;
+  }
+  if (last) {
+    op.y = {call.y + d * shape.hidden, shape.directions * shape.hidden, schedule.slots()};
+  }
+  int64_t depth = shape.hidden;
+  for (int s = 0; s < op.segments; ++s) depth += op.input[s].k;
+  const Plan plan = make_plan(schedule, panels_of(shape.hidden, cell.panel_units),
+                              depth * shape.hidden * cell.gates, call.threads);
+  op.row_begin = plan.rows();
+  run_parallel(plan.workers, [&](Worker& worker) { cell.forward(op, worker); });
+
+  for (int s = 0; s < cell.states; ++s) {
+    for (int64_t r = 0; r < shape.batch; ++r) {
+      int64_t row = schedule.last_row(r, op.reverse);
+      if (!op.keep[s] && row >= shape.batch) {  // two blocks in turn: by the number of the step
+        row = shape.batch + (schedule.length[r] - 1) % 2 * shape.batch + r;
+        if (op.reverse) row = shape.batch + (schedule.times - 1) % 2 * shape.batch + r;
+      }
+      std::memcpy(call.final[s] + index * block + schedule.order[r] * shape.hidden,
+                  op.state[s] + row * op.state_ld, size_t(shape.hidden) * sizeof(T));
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call) {
+  const int lanes = kernels<T>().lanes;
+  auto tape = std::make_shared<Tape<T>>();
+  tape->cell = &cell_kernels<T>(call.cell);
+  tape->shape = call.shape;
+  tape->batch_first = call.batch_first;
+  tape->schedule =
+      make_schedule(call.shape.times, call.shape.batch, call.lengths, call.batch_first);
+  tape->state_ld = padded_row<T>(call.shape.hidden, lanes);
+  tape->weights = call.weights;
+  tape->layers.resize(size_t(call.shape.layers * call.shape.directions));
+  if (call.need_grad) {
+    tape->fingerprint =
+        weights_fingerprint(call.weights, call.shape, tape->cell->gates, call.threads);
+  }
+  take_input(call, *tape, lanes);
+  for (int layer = 0; layer < call.shape.layers; ++layer) {
+    for (int d = 0; d < call.shape.directions; ++d) forward_direction(call, *tape, layer, d);
+  }
+  zero_padding(*tape, call.y, call.shape.directions * call.shape.hidden);
+  return call.need_grad ? tape : nullptr;
+}
+
+template std::shared_ptr<const Tape<float>> forward(const ForwardCall<float>&);
+template std::shared_ptr<const Tape<double>> forward(const ForwardCall<double>&);
+
+}  // namespace normrnn

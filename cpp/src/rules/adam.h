@@ -1,0 +1,26 @@
+// Adam, and AdamW: the same step with the penalty decoupled from it.
+// m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2, w <- w - lr m^ / (sqrt(v^) + eps).
+// scalars: lr / (1 - b1^t), b1, b2, eps, 1 / sqrt(1 - b2^t), lr; slots: m, v.
+// docs/equations.md#adam
+#pragma once
+
+#include "rules/rule.h"
+
+namespace normrnn::NORMRNN_TARGET {
+
+template <bool kDecoupledPenalty>
+struct Adam {
+  static constexpr int kSlots = 2;
+  static constexpr bool kDecoupled = kDecoupledPenalty;
+
+  template <class V>
+  static V step(V g, V* slot, const V* scalar, V& prox_step) {
+    slot[0] = scalar[1] * slot[0] + (1 - scalar[1]) * g;
+    slot[1] = scalar[2] * slot[1] + (1 - scalar[2]) * g * g;
+    const V scale = sqrt(slot[1]) * scalar[4] + scalar[3];
+    prox_step = kDecoupled ? scalar[5] : scalar[5] / scale;
+    return scalar[0] * slot[0] / scale;
+  }
+};
+
+}  // namespace normrnn::NORMRNN_TARGET

@@ -1,0 +1,22 @@
+// Heavy ball: v <- mu v + g, w <- w - lr v. Nesterov: w <- w - lr (g + mu v).
+// scalars: lr, mu; slots: v. docs/equations.md#momentum
+#pragma once
+
+#include "rules/rule.h"
+
+namespace normrnn::NORMRNN_TARGET {
+
+template <bool kNesterov>
+struct Momentum {
+  static constexpr int kSlots = 1;
+  static constexpr bool kDecoupled = false;
+
+  template <class V>
+  static V step(V g, V* slot, const V* scalar, V& prox_step) {
+    prox_step = scalar[0];
+    slot[0] = scalar[1] * slot[0] + g;
+    return scalar[0] * (kNesterov ? g + scalar[1] * slot[0] : slot[0]);
+  }
+};
+
+}  // namespace normrnn::NORMRNN_TARGET

@@ -1,0 +1,40 @@
+// Shared by the forward and the backward driver of a stack of layers.
+#pragma once
+
+#include <cstring>
+
+#include "cpu/dispatch.h"
+#include "tape.h"
+
+namespace normrnn {
+
+constexpr int64_t panels_of(int64_t units, int64_t width) { return (units + width - 1) / width; }
+
+// Sorted rows of a caller's state array <-> rows of a buffer with row stride ld.
+template <class T>
+void gather_rows(const T* from, const Schedule& schedule, int64_t width, T* to, int64_t ld) {
+  for (int64_t r = 0; r < schedule.batch; ++r) {
+    T* row = to + r * ld;
+    int64_t filled = 0;
+    if (from) {
+      std::memcpy(row, from + schedule.order[r] * width, size_t(width) * sizeof(T));
+      filled = width;
+    }
+    std::memset(static_cast<void*>(row + filled), 0, size_t(ld - filled) * sizeof(T));
+  }
+}
+
+// Zeroes the rows of a caller's array [T*B, width] that no packed row stands for.
+template <class T>
+void zero_padding(const Tape<T>& tape, T* rows, int64_t width) {
+  const Schedule& s = tape.schedule;
+  const int64_t times = tape.shape.times, batch = s.batch;
+  for (int64_t r = 0; r < batch; ++r) {
+    for (int64_t t = s.length[r]; t < times; ++t) {
+      const int64_t at = tape.batch_first ? s.order[r] * times + t : t * batch + s.order[r];
+      std::memset(static_cast<void*>(rows + at * width), 0, size_t(width) * sizeof(T));
+    }
+  }
+}
+
+}  // namespace normrnn

@@ -1,0 +1,90 @@
+// Memory for the drivers: aligned, owned, sizes checked; and work shared out among threads.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <stdexcept>
+#include <type_traits>
+#include <utility>
+
+#include "cpu/threads.h"
+#include "normrnn/api.h"
+
+namespace normrnn {
+
+// Product of sizes; throws std::length_error beyond 63 bits.
+template <class... Sizes>
+int64_t product(Sizes... sizes) {
+  int64_t total = 1;
+  for (const int64_t size : {int64_t(sizes)...}) {
+    if (__builtin_mul_overflow(total, size, &total)) {
+      throw std::length_error("sizes: expected a product below 2^63 elements, got more");
+    }
+  }
+  return total;
+}
+
+// Cache-line aligned array of T, not initialised.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(int64_t count) : count_(count) {
+    const int64_t bytes = product(count + kLine, int64_t(sizeof(T))) / kLine * kLine;
+    data_ = static_cast<T*>(std::aligned_alloc(kLine, size_t(bytes)));
+    if (!data_) throw std::bad_alloc();
+  }
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Buffer() { std::free(data_); }
+  T* get() { return data_; }
+  const T* get() const { return data_; }
+  int64_t count() const { return count_; }
+
+ private:
+  static constexpr int64_t kLine = 64;
+  void swap(Buffer& other) {
+    std::swap(data_, other.data_);
+    std::swap(count_, other.count_);
+  }
+  T* data_ = nullptr;
+  int64_t count_ = 0;
+};
+
+// Distance between rows of `count` elements: whole vectors, and off the multiples of 1 KiB at which
+// the rows of a tile would fall into the same few sets of the cache.
+template <class T>
+int64_t padded_row(int64_t count, int lanes) {
+  const int64_t rounded = (count + lanes - 1) / lanes * lanes;
+  const int64_t line = 64 / int64_t(sizeof(T));
+  return rounded * int64_t(sizeof(T)) % 1024 == 0 ? rounded + (line > lanes ? line : lanes)
+                                                  : rounded;
+}
+
+// f(worker) on a team; throws Interrupted if the user ended it.
+template <class F>
+void run_parallel(int workers, F&& f) {
+  const auto task = [](void* context, Worker& worker) {
+    (*static_cast<std::remove_reference_t<F>*>(context))(worker);
+  };
+  if (!run_team(workers, task, &f, TaskKind::kCompute)) throw Interrupted();
+}
+
+// f(i) for i in [0, count), exact and in one go, on as many workers as `work` additions are worth.
+template <class F>
+void parallel_for(int threads, int64_t count, int64_t work, F&& f) {
+  constexpr int64_t kWorthATeam = 1 << 16;  // some 5 us, what it takes to wake one
+  auto share = [&](Worker& worker) {
+    for (int64_t i = worker.next(); i < count; i = worker.next()) f(i);
+  };
+  const auto task = [](void* context, Worker& worker) {
+    (*static_cast<decltype(share)*>(context))(worker);
+  };
+  run_team(work < kWorthATeam ? 1 : threads, task, &share, TaskKind::kExact);
+}
+
+}  // namespace normrnn

@@ -1,0 +1,69 @@
+"""Development tasks: `nox` runs lint, types and tests; `nox -s NAME` runs one session.
+
+Tool versions live in the extras of pyproject.toml and nowhere else.
+"""
+
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+ROOT = Path(__file__).parent
+BUILD_DIR = "build/dev"
+
+
+def dev_requirements() -> list[str]:
+    """List the `dev` extra, for sessions that need its tools but not the built package."""
+    project = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
+    requirements: list[str] = project["optional-dependencies"]["dev"]
+    return requirements
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check Python with ruff and C++ with clang-format; change nothing."""
+    session.install(*dev_requirements())
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    sources = sorted(
+        str(path.relative_to(ROOT)) for ext in ("h", "cpp") for path in ROOT.glob(f"cpp/**/*.{ext}")
+    )
+    if not sources:
+        session.error("cpp/: expected C++ sources to check, found none")
+    session.run("clang-format", "--dry-run", "--Werror", *sources)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the package's types, and that the stub of the compiled module matches it."""
+    session.install(".[dev]")
+    session.run("mypy", "--strict", "python/normrnn")
+    session.run("python", "-m", "mypy.stubtest", "normrnn._core")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run pytest against the installed package; arguments after `--` go to pytest."""
+    session.install(".[test]")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def cpp(session: nox.Session) -> None:
+    """Build the C++ core with the `dev` preset and run its tests, without Python."""
+    session.install(*dev_requirements())
+    session.run("cmake", "--preset", "dev", "-B", BUILD_DIR)
+    session.run("cmake", "--build", BUILD_DIR, "--parallel")
+    # A test that hangs is a failure, and so is a build that registered no tests.
+    ctest = ("ctest", "--test-dir", BUILD_DIR, "--no-tests=error", "--timeout", "300")
+    session.run(*ctest, "--output-on-failure", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure speed on this machine; arguments after `--` go to pytest."""
+    session.install(".[bench]")
+    pytest = ("python", "-m", "pytest", "bench", "-o", "python_files=bench_*.py")
+    session.run(*pytest, *session.posargs)

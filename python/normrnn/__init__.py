@@ -1,0 +1,56 @@
+"""normrnn: recurrent networks held in check by norms, trained by a fused C++ core.
+
+>>> import numpy as np, normrnn as nr
+>>> params = nr.init_params("gru", input_size=4, hidden_size=8, output_size=1)
+>>> x, target = np.ones((20, 2, 4), np.float32), np.zeros((20, 2, 1), np.float32)
+>>> out = nr.forward("gru", x, params)
+>>> loss, dy = nr.squared_error(nr.head_forward(out.y, params), target)
+>>> dh, head_grads = nr.head_backward(out.y, dy, params)
+>>> grads = nr.backward(out.tape, dh)
+>>> info = nr.update(params, grads.params | head_grads, rule=nr.SGD(lr=0.01), penalty=nr.L2(1e-4))
+"""
+
+from importlib.metadata import version
+
+from normrnn import penalties, rules
+from normrnn.config import get_num_threads, set_num_threads, show_config
+from normrnn.functional import (
+    backward,
+    forward,
+    head_backward,
+    head_forward,
+    init_params,
+    init_state,
+    update,
+)
+from normrnn.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
+from normrnn.penalties import L1, L2, ElasticNet, Prox
+from normrnn.rules import SGD, Adam, AdamW, Momentum
+
+__version__ = version("normrnn")
+
+__all__ = [
+    "L1",
+    "L2",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "ElasticNet",
+    "Momentum",
+    "Prox",
+    "backward",
+    "forward",
+    "get_num_threads",
+    "head_backward",
+    "head_forward",
+    "init_params",
+    "init_state",
+    "penalties",
+    "rules",
+    "set_num_threads",
+    "show_config",
+    "sigmoid_cross_entropy",
+    "softmax_cross_entropy",
+    "squared_error",
+    "update",
+]

@@ -1,0 +1,65 @@
+"""Types of the compiled core; shapes and meaning are in normrnn.functional and normrnn.losses."""
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+@final
+class Tape:
+    @property
+    def cell(self) -> str: ...
+
+def config() -> dict[str, Any]: ...
+def get_num_threads() -> int: ...
+def set_num_threads(count: int) -> None: ...
+def cells() -> dict[str, tuple[int, int]]: ...
+def rules() -> dict[str, int]: ...
+def penalties() -> list[str]: ...
+def forward(
+    cell: str,
+    x: NDArray[Any],
+    params: dict[str, NDArray[Any]],
+    h0: NDArray[Any] | None,
+    c0: NDArray[Any] | None,
+    lengths: NDArray[np.int64] | None,
+    batch_first: bool,
+    need_grad: bool,
+    num_threads: int | None,
+) -> tuple[NDArray[Any], tuple[NDArray[Any], ...], Tape | None]: ...
+def backward(
+    tape: Tape,
+    dy: NDArray[Any] | None,
+    dh_n: NDArray[Any] | None,
+    dc_n: NDArray[Any] | None,
+    num_threads: int | None,
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any], tuple[NDArray[Any], ...], NDArray[Any]]: ...
+def head_forward(
+    h: NDArray[Any],
+    weight_hy: NDArray[Any],
+    bias_hy: NDArray[Any] | None,
+    num_threads: int | None,
+) -> NDArray[Any]: ...
+def head_backward(
+    h: NDArray[Any], weight_hy: NDArray[Any], dy: NDArray[Any], num_threads: int | None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
+def squared_error(
+    y: NDArray[Any], target: NDArray[Any], mask: NDArray[np.bool_] | None, scale: float
+) -> tuple[float, NDArray[Any]]: ...
+def sigmoid_cross_entropy(
+    y: NDArray[Any], target: NDArray[Any], mask: NDArray[np.bool_] | None, scale: float
+) -> tuple[float, NDArray[Any]]: ...
+def softmax_cross_entropy(
+    logits: NDArray[Any],
+    target: NDArray[np.integer[Any]],
+    mask: NDArray[np.bool_] | None,
+    scale: float,
+) -> tuple[float, NDArray[Any]]: ...
+def update(
+    tensors: list[Any],
+    rule: str,
+    rule_scalars: Sequence[float],
+    clip_norm: float | None,
+    num_threads: int | None,
+) -> tuple[float, float, float, float, float]: ...

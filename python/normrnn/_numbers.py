@@ -1,0 +1,36 @@
+"""Checks of single numbers: hyper-parameters, strengths and thresholds."""
+
+import math
+from collections.abc import Callable
+from numbers import Real
+
+
+def non_negative(argument: str, value: object) -> float:
+    """`value` as a float if it is finite and at least 0."""
+    return _number(argument, value, "a finite number >= 0", lambda v: 0 <= v < math.inf)
+
+
+def positive(argument: str, value: object) -> float:
+    """`value` as a float if it is finite and above 0."""
+    return _number(argument, value, "a finite number > 0", lambda v: 0 < v < math.inf)
+
+
+def fraction(argument: str, value: object) -> float:
+    """`value` as a float if it lies in [0, 1)."""
+    return _number(argument, value, "a number in [0, 1)", lambda v: 0 <= v < 1)
+
+
+def check_fields(instance: object, **checks: Callable[[str, object], float]) -> None:
+    """Replace fields of a frozen dataclass by what their checks return; for ``__post_init__``."""
+    for name, check in checks.items():
+        object.__setattr__(instance, name, check(name, getattr(instance, name)))
+
+
+def _number(argument: str, value: object, expected: str, holds: Callable[[float], bool]) -> float:
+    # bool is a Real to Python, but L2(True) is a slip. NaN fails every comparison in `holds`.
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{argument}: expected {expected}, got {type(value).__name__}")
+    number = float(value)
+    if not holds(number):
+        raise ValueError(f"{argument}: expected {expected}, got {number}")
+    return number

@@ -1,0 +1,443 @@
+"""Forward pass, back-propagation through time and the regularised update, on NumPy arrays.
+
+Thin: the compiled core checks every array, with its name, and does the work without the GIL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from normrnn import _core
+from normrnn._numbers import positive
+from normrnn.penalties import Penalty, Prox, resolve
+from normrnn.results import Gradients, Output, UpdateInfo
+from normrnn.rules import Rule
+
+__all__ = [
+    "backward",
+    "forward",
+    "head_backward",
+    "head_forward",
+    "init_params",
+    "init_state",
+    "update",
+]
+
+Array = NDArray[Any]
+
+
+def init_params(
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    *,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    bias: bool = True,
+    output_size: int | None = None,
+    dtype: DTypeLike = "float32",
+    rng: int | np.random.Generator | None = 0,
+) -> dict[str, Array]:
+    """Draw the parameters of a recurrent network, uniform in ±1/√hidden_size.
+
+    Names, layouts and gate orders are PyTorch's: gates i f g o for the LSTM, r z n for the GRU.
+
+    Parameters
+    ----------
+    cell : str
+        "rnn_tanh", "rnn_relu", "gru" or "lstm".
+    input_size, hidden_size : int
+        I and H.
+    num_layers : int
+        L; layer k > 0 reads the output of the one below.
+    bidirectional : bool
+        Whether each layer also runs backwards in time (D = 2, names that end in ``_reverse``).
+    bias : bool
+        Whether to make ``bias_ih_*`` and ``bias_hh_*``.
+    output_size : int, optional
+        O; adds the head's ``weight_hy`` [O, D*H] and ``bias_hy`` [O].
+    dtype : dtype
+        float32 or float64.
+    rng : int, numpy.random.Generator or None
+        Seed or generator.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``weight_ih_l0`` [G*H, I], ``weight_hh_l0`` [G*H, H], ``bias_ih_l0`` and ``bias_hh_l0``
+        [G*H], and so on for each layer and direction.
+
+    Examples
+    --------
+    >>> import normrnn as nr
+    >>> {name: w.shape for name, w in nr.init_params("gru", 3, 5, output_size=2).items()}
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'weight_ih_l0': (15, 3), 'weight_hh_l0': (15, 5), 'bias_ih_l0': (15,), 'bias_hh_l0': (15,),
+     'weight_hy': (2, 5), 'bias_hy': (2,)}
+    """
+    cells = _core.cells()
+    if cell not in cells:
+        raise ValueError(f"cell: expected one of {', '.join(map(repr, cells))}, got {cell!r}")
+    sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+    if output_size is not None:
+        sizes["output_size"] = output_size
+    for argument, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
+            raise TypeError(f"{argument}: expected an integer, got {type(size).__name__}")
+        least = 0 if argument == "input_size" else 1
+        if size < least:
+            raise ValueError(f"{argument}: expected an integer >= {least}, got {size}")
+    if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
+
+    directions = 2 if bidirectional else 1
+    rows = cells[cell][0] * hidden_size
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in range(num_layers):
+        inputs = directions * hidden_size if layer else input_size
+        for suffix in ("", "_reverse")[:directions]:
+            shapes[f"weight_ih_l{layer}{suffix}"] = (rows, inputs)
+            shapes[f"weight_hh_l{layer}{suffix}"] = (rows, hidden_size)
+            if bias:
+                shapes[f"bias_ih_l{layer}{suffix}"] = (rows,)
+                shapes[f"bias_hh_l{layer}{suffix}"] = (rows,)
+    if output_size is not None:
+        shapes["weight_hy"] = (output_size, directions * hidden_size)
+        if bias:
+            shapes["bias_hy"] = (output_size,)
+    generator = np.random.default_rng(rng)
+    bound = 1 / np.sqrt(hidden_size)
+    return {
+        name: generator.uniform(-bound, bound, shape).astype(dtype)
+        for name, shape in shapes.items()
+    }
+
+
+def forward(
+    cell: str,
+    x: Array,
+    params: dict[str, Array],
+    h0: Array | None = None,
+    c0: Array | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    batch_first: bool = False,
+    need_grad: bool = True,
+    num_threads: int | None = None,
+) -> Output:
+    """Run a recurrent network over a batch of sequences.
+
+    h_t = cell(U x_t + b_ih, W h_{t-1} + b_hh) for each layer and direction; layers and directions
+    follow from the names in `params`. The equations are in docs/equations.md.
+
+    Parameters
+    ----------
+    cell : str
+        "rnn_tanh", "rnn_relu", "gru" or "lstm".
+    x : ndarray, [T, B, I], or [B, T, I] with `batch_first`
+        Input, float32 or float64. Any strides; not kept, so it may be reused afterwards.
+    params : dict of str to ndarray
+        As from `init_params`, of x's dtype. ``weight_hy`` and ``bias_hy`` are ignored.
+    h0, c0 : ndarray, [L*D, B, H], optional
+        Initial states, zero by default; c0 for the LSTM only.
+    lengths : array_like of int, [B], optional
+        Steps of each sequence, 0 to T in any order. Past its end a sequence costs nothing: y is
+        zero there, and h_n is the state at its end. A reverse direction begins at the end.
+    batch_first : bool
+        Whether x and y have the batch as their first dimension.
+    need_grad : bool
+        False keeps no tape: faster, and less memory.
+    num_threads : int, optional
+        Threads for this call; `get_num_threads` by default. The result does not depend on it.
+
+    Returns
+    -------
+    Output
+        y, h_n, c_n and tape.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If a shape, a name or a length does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, normrnn as nr
+    >>> params = nr.init_params("lstm", input_size=3, hidden_size=5)
+    >>> out = nr.forward("lstm", np.ones((7, 2, 3), np.float32), params, lengths=[7, 4])
+    >>> out.y.shape, out.h_n.shape, bool(out.y[4:, 1].any())
+    ((7, 2, 5), (1, 2, 5), False)
+    """
+    if lengths is not None:
+        lengths = np.asarray(lengths)
+        if lengths.dtype.kind not in "iu":
+            raise TypeError(f"lengths: expected integers, got dtype {lengths.dtype}")
+        lengths = lengths.astype(np.int64, copy=False)
+    y, states, tape = _core.forward(
+        cell, x, params, h0, c0, lengths, batch_first, need_grad, num_threads
+    )
+    return Output(y, states[0], states[1] if len(states) > 1 else None, tape)
+
+
+def backward(
+    tape: _core.Tape,
+    dy: Array | None = None,
+    dh_n: Array | None = None,
+    dc_n: Array | None = None,
+    *,
+    num_threads: int | None = None,
+) -> Gradients:
+    """Propagate a loss's gradient back through time.
+
+    For truncated back-propagation give the next call of `forward` this one's h_n (and c_n) as h0
+    (and c0), and do not propagate across the cut.
+
+    Parameters
+    ----------
+    tape : Tape
+        ``out.tape`` of the forward pass, whose weights must not have changed since.
+    dy : ndarray, like y, optional
+        dL/dy, zero by default; what stands past a sequence's end is not read.
+    dh_n, dc_n : ndarray, [L*D, B, H], optional
+        dL/dh_n and dL/dc_n, zero by default.
+    num_threads : int, optional
+        Threads for this call; `get_num_threads` by default. The result does not depend on it.
+
+    Returns
+    -------
+    Gradients
+        params, x, h0, c0 and h_norm = ‖∂L/∂h_t‖ per layer, direction and step.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If a shape does not fit, or a weight has changed since the forward pass.
+
+    References
+    ----------
+    Werbos, Backpropagation through time: what it does and how to do it, Proc. IEEE 78(10), 1990.
+
+    Examples
+    --------
+    >>> import numpy as np, normrnn as nr
+    >>> params = nr.init_params("gru", input_size=3, hidden_size=5)
+    >>> out = nr.forward("gru", np.ones((7, 2, 3), np.float32), params)
+    >>> grads = nr.backward(out.tape, dy=np.ones_like(out.y))
+    >>> grads.params["weight_hh_l0"].shape, grads.x.shape, grads.h_norm.shape
+    ((15, 5), (7, 2, 3), (1, 7))
+    """
+    params, dx, d_initial, h_norm = _core.backward(tape, dy, dh_n, dc_n, num_threads)
+    return Gradients(params, dx, d_initial[0], d_initial[1] if len(d_initial) > 1 else None, h_norm)
+
+
+def head_forward(h: Array, params: Mapping[str, Array], *, num_threads: int | None = None) -> Array:
+    """Output head: y = h W_hyᵀ + b_hy.
+
+    Parameters
+    ----------
+    h : ndarray, [..., D*H]
+        The recurrent network's output.
+    params : mapping of str to ndarray
+        With ``weight_hy`` [O, D*H] and, unless the head has none, ``bias_hy`` [O].
+    num_threads : int, optional
+        Threads for this call.
+
+    Returns
+    -------
+    ndarray, [..., O]
+        Predictions or logits.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype or a shape does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, normrnn as nr
+    >>> head = {"weight_hy": np.array([[1.0, 2.0]]), "bias_hy": np.array([0.5])}
+    >>> nr.head_forward(np.array([[3.0, 4.0]]), head)
+    array([[11.5]])
+    """
+    return _core.head_forward(h, _head_weight(params), params.get("bias_hy"), num_threads)
+
+
+def head_backward(
+    h: Array, dy: Array, params: Mapping[str, Array], *, num_threads: int | None = None
+) -> tuple[Array, dict[str, Array]]:
+    """Gradients of the output head.
+
+    Parameters
+    ----------
+    h : ndarray, [..., D*H]
+        What `head_forward` was given.
+    dy : ndarray, [..., O]
+        dL/dy.
+    params : mapping of str to ndarray
+        The head's parameters.
+    num_threads : int, optional
+        Threads for this call.
+
+    Returns
+    -------
+    dh : ndarray, [..., D*H]
+        dL/dh = dy W_hy, the dy of `backward`.
+    grads : dict of str to ndarray
+        ``weight_hy`` = Σ dyᵀ h and, if the head has it, ``bias_hy`` = Σ dy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype or a shape does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, normrnn as nr
+    >>> head = {"weight_hy": np.array([[1.0, 2.0]]), "bias_hy": np.array([0.5])}
+    >>> nr.head_backward(np.array([[3.0, 4.0]]), np.array([[10.0]]), head)
+    (array([[10., 20.]]), {'weight_hy': array([[30., 40.]]), 'bias_hy': array([10.])})
+    """
+    dh, weight, bias = _core.head_backward(h, _head_weight(params), dy, num_threads)
+    grads = {"weight_hy": weight}
+    if "bias_hy" in params:
+        grads["bias_hy"] = bias
+    return dh, grads
+
+
+def init_state(rule: Rule, params: Mapping[str, Array]) -> dict[str, Any]:
+    """Make the state that a rule keeps between updates, all zero.
+
+    Parameters
+    ----------
+    rule : Rule
+        The rule of the updates to come.
+    params : mapping of str to ndarray
+        The parameters to be updated.
+
+    Returns
+    -------
+    dict
+        ``"step"``, the number of updates done, and for each of the rule's slots a dict from
+        parameter name to an array of its shape. `update` changes it in place.
+
+    Examples
+    --------
+    >>> import normrnn as nr
+    >>> state = nr.init_state(nr.Momentum(0.1), nr.init_params("gru", 3, 5))
+    >>> state["step"], state["velocity"]["bias_hh_l0"].shape
+    (0, (15,))
+    """
+    state: dict[str, Any] = {"step": 0}
+    for slot in rule.slots:
+        state[slot] = {name: np.zeros_like(w, order="C") for name, w in params.items()}
+    return state
+
+
+def update(
+    params: Mapping[str, Array],
+    grads: Mapping[str, Array],
+    state: dict[str, Any] | None = None,
+    *,
+    rule: Rule,
+    penalty: Penalty | Prox | Mapping[str, Penalty | Prox | None] | None = None,
+    clip_norm: float | None = None,
+    num_threads: int | None = None,
+) -> UpdateInfo:
+    """Take a regularised step in place: w ← w − α(∂L/∂w + ∂R/∂w), for `L2` ∂R/∂w = 2λw.
+
+    One pass over memory does clipping, penalty, rule and prox, and sums up the penalty's value and
+    the norms. The gradients are looked at first: if one is not finite, nothing is changed.
+
+    Parameters
+    ----------
+    params : mapping of str to ndarray
+        Weights, C-contiguous and writeable; changed in place.
+    grads : mapping of str to ndarray
+        ∂L/∂w under the same names.
+    state : dict, optional
+        As from `init_state`; may be left out for a rule without slots (`SGD`).
+    rule : Rule
+        `SGD`, `Momentum`, `Adam` or `AdamW`.
+    penalty : Penalty, Prox, mapping or None
+        One for all weights (biases are exempt), or a mapping from name patterns such as
+        ``"weight_hh_*"`` to one each: the first that matches counts, and a bias is matched only by
+        a pattern with "bias" in it. A plain penalty acts through its gradient, `Prox` as an exact
+        proximal step after the rule's.
+    clip_norm : float, optional
+        The gradients of the loss are scaled down to this global norm if theirs is larger.
+    num_threads : int, optional
+        Threads for this call. The result does not depend on it.
+
+    Returns
+    -------
+    UpdateInfo
+        penalty (before the step), grad_norm (before clipping), update_norm, param_norm (after the
+        step), clip_scale.
+
+    Raises
+    ------
+    FloatingPointError
+        If a gradient is NaN or infinite; names the parameter, before any weight is touched.
+    TypeError, ValueError
+        If an argument does not fit; nothing is changed.
+
+    Examples
+    --------
+    >>> import numpy as np, normrnn as nr
+    >>> params = {"weight": np.array([1.0, -2.0])}
+    >>> info = nr.update(params, {"weight": np.array([0.5, 0.5])}, rule=nr.SGD(lr=0.1),
+    ...                  penalty=nr.L2(0.25))
+    >>> params["weight"], info.penalty
+    (array([ 0.9 , -1.95]), 1.25)
+    """
+    if not isinstance(rule, Rule):
+        raise TypeError(f"rule: expected a rule such as SGD(0.1), got {type(rule).__name__}")
+    if clip_norm is not None:
+        clip_norm = positive("clip_norm", clip_norm)
+    if params.keys() != grads.keys():
+        odd = sorted(params.keys() ^ grads.keys())
+        raise ValueError(f"grads: expected the names of params, got a difference in {odd}")
+    if state is None:
+        if rule.slots:
+            raise TypeError(
+                f"state: expected the dict of init_state for {type(rule).__name__}, got None"
+            )
+        state = {"step": 0}
+    for key in ("step", *rule.slots):
+        if key not in state:
+            raise ValueError(f"state: expected an entry {key!r} for {rule}, got {sorted(state)}")
+    tensors = []
+    for name, one in resolve(penalty, params).items():
+        missing = [slot for slot in rule.slots if name not in state[slot]]
+        if missing:
+            raise ValueError(f"state: expected {missing[0]!r} to hold {name!r}, got none")
+        slots = [state[slot][name] for slot in rule.slots]
+        tensors.append((name, params[name], grads[name], slots, _kernel_of(one, name, params)))
+    step = state["step"] + 1
+    sums = _core.update(tensors, rule.kernel, rule.scalars(step), clip_norm, num_threads)
+    state["step"] = step
+    return UpdateInfo(*sums)
+
+
+def _kernel_of(
+    penalty: Penalty | Prox | None, name: str, params: Mapping[str, Array]
+) -> tuple[str, tuple[float, ...], Array | None, bool] | None:
+    if penalty is None:
+        return None
+    prox = isinstance(penalty, Prox)
+    inner = penalty.penalty if isinstance(penalty, Prox) else penalty
+    return (inner.kernel, inner.scalars(), inner.center_for(name, params[name]), prox)
+
+
+def _head_weight(params: Mapping[str, Array]) -> Array:
+    if "weight_hy" not in params:
+        raise ValueError(f"params: expected a parameter named 'weight_hy', got {sorted(params)}")
+    return params["weight_hy"]

@@ -1,0 +1,81 @@
+"""What a cell says: how one step maps the state, and how its derivatives run back.
+
+A cell sees only pointwise terms. The products with the weights and the loop over time are the same
+for every cell and live in reference/sequence.py.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Arrays: TypeAlias = tuple[Array, ...]
+
+
+class Cell(ABC):
+    """One step of a recurrent network, on pre = x U^T + b_ih and rec = h W^T + b_hh.
+
+    Attributes
+    ----------
+    name : str
+        What users call it.
+    gates : int
+        G: pre and rec are [B, G*H], gate by gate.
+    states : int
+        1 for h, 2 for h and c. states[0] is h, the output.
+    """
+
+    name: ClassVar[str]
+    gates: ClassVar[int]
+    states: ClassVar[int]
+
+    @staticmethod
+    @abstractmethod
+    def forward(pre: Array, rec: Array, state: Arrays) -> tuple[Arrays, Arrays]:
+        """Take one step.
+
+        Parameters
+        ----------
+        pre, rec : ndarray, [B, G*H]
+            The input's and the recurrent part of the gates.
+        state : tuple of ndarray, [B, H] each
+            The state before the step.
+
+        Returns
+        -------
+        state_next : tuple of ndarray, [B, H] each
+            The state after the step.
+        tape : tuple of ndarray
+            What backward needs besides the states.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def backward(
+        tape: Arrays, state: Arrays, state_next: Arrays, d_state_next: Arrays
+    ) -> tuple[Array, Array, Arrays]:
+        """Run the step's derivatives back.
+
+        Parameters
+        ----------
+        tape, state, state_next : tuple of ndarray
+            As forward took and returned them.
+        d_state_next : tuple of ndarray, [B, H] each
+            dL/d state_next, complete.
+
+        Returns
+        -------
+        d_pre, d_rec : ndarray, [B, G*H]
+            dL/d pre and dL/d rec.
+        d_state : tuple of ndarray, [B, H] each
+            The direct part of dL/d state: without the path through rec.
+        """
+
+
+def sigmoid(a: Array) -> Array:
+    """1 / (1 + exp(-a)), computed from exp(-|a|), which cannot overflow."""
+    e = np.exp(-np.abs(a))
+    result: Array = np.where(a >= 0, 1, e) / (1 + e)
+    return result

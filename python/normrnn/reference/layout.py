@@ -1,0 +1,80 @@
+"""Which array belongs where: parameter names, layers and directions, lengths, the tape."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normrnn.reference.cells.base import Array, Arrays, Cell
+
+Params: TypeAlias = Mapping[str, Array]
+Lengths: TypeAlias = Sequence[int] | NDArray[np.integer[Any]]
+
+KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # U, W, b_ih, b_hh
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One direction of one layer: what its steps saw, in the order in which they ran."""
+
+    suffix: str  # of its parameters' names: "l0", "l0_reverse", "l1", ...
+    x: Array  # [T, B, inputs]
+    order: range  # the time index of each step
+    states: list[Arrays]  # before each step and after the last: T + 1 tuples of [B, H]
+    tapes: list[Arrays]  # the cell's own, T of them
+
+
+@dataclass(frozen=True, eq=False)
+class Tape:
+    """What backward needs. It refers to the weights, which must not change in between."""
+
+    cell: type[Cell]
+    params: Params
+    runs: list[Run]  # L*D of them
+    directions: int  # D
+    active: NDArray[np.bool_]  # [T, B, 1]: does the sequence take part in the step?
+    batch_first: bool
+
+
+def suffixes(params: Params) -> tuple[list[str], int]:
+    """Return the names' ending for each layer and direction, and the number of directions."""
+    directions = ["", "_reverse"] if "weight_hh_l0_reverse" in params else [""]
+    layers = 0
+    while f"weight_hh_l{layers}" in params:
+        layers += 1
+    return [f"l{layer}{d}" for layer in range(layers) for d in directions], len(directions)
+
+
+def weights(params: Params, suffix: str) -> tuple[Array, Array, Array, Array]:
+    """Return U [G*H, inputs], W [G*H, H], b_ih and b_hh [G*H] of a layer and direction."""
+    u, w = params[f"weight_ih_{suffix}"], params[f"weight_hh_{suffix}"]
+    no_bias = np.zeros(w.shape[0], w.dtype)
+    return (
+        u,
+        w,
+        params.get(f"bias_ih_{suffix}", no_bias),
+        params.get(f"bias_hh_{suffix}", no_bias),
+    )
+
+
+def active_steps(lengths: Lengths | None, times: int, batch: int) -> NDArray[np.bool_]:
+    """Say whether step t is before the end of sequence b, [T, B, 1]."""
+    if lengths is None:
+        return np.ones((times, batch, 1), dtype=bool)
+    steps = np.asarray(lengths)
+    if steps.shape != (batch,):
+        raise ValueError(f"lengths: expected shape ({batch},), got {steps.shape}")
+    if np.any((steps < 0) | (steps > times)):
+        raise ValueError(f"lengths: expected integers in [0, {times}], got {steps.tolist()}")
+    return (np.arange(times)[:, None] < steps)[:, :, None]
+
+
+def or_zeros(argument: str, array: Array | None, shape: tuple[int, ...], like: Array) -> Array:
+    """Return `array` if its shape is right, and zeros of the dtype of `like` for None."""
+    if array is None:
+        return np.zeros(shape, like.dtype)
+    if array.shape != shape:
+        raise ValueError(f"{argument}: expected shape {shape}, got {array.shape}")
+    return array

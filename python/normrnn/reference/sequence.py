@@ -1,0 +1,244 @@
+"""Forward pass and back-propagation through time, with plain loops over layers and steps.
+
+With h, c before a step and h', c' after it, every cell starts from
+
+    pre = x_t U^T + b_ih        rec = h W^T + b_hh        both [B, G*H]
+
+Backwards, `dy_t` being what the loss or the layer above sends to h_t,
+
+    dL/dh_t = dy_t + dL/drec_{t+1} W + direct_{t+1}
+    dL/dU = sum_t dL/dpre_t^T x_t        dL/db_ih = sum_t dL/dpre_t        dL/dx_t = dL/dpre_t U
+    dL/dW = sum_t dL/drec_t^T h_{t-1}    dL/db_hh = sum_t dL/drec_t
+
+where the cell gives dL/dpre, dL/drec and the direct part of dL/dh (see cells/base.py).
+
+Ragged batches need one rule only: a sequence that does not take part in a step keeps its state, and
+its gradient passes by unchanged. In reverse it takes no part until the loop arrives at its own end.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normrnn.reference.cells import CELLS, Cell
+from normrnn.reference.cells.base import Array, Arrays
+from normrnn.reference.layout import (
+    KINDS,
+    Lengths,
+    Params,
+    Run,
+    Tape,
+    active_steps,
+    or_zeros,
+    suffixes,
+    weights,
+)
+from normrnn.results import Gradients, Output
+
+
+def forward(
+    cell: str,
+    x: Array,
+    params: Params,
+    h0: Array | None = None,
+    c0: Array | None = None,
+    *,
+    lengths: Lengths | None = None,
+    batch_first: bool = False,
+    need_grad: bool = True,
+) -> Output:
+    """Run a recurrent network over a batch of sequences.
+
+    Parameters
+    ----------
+    cell : str
+        A name in `CELLS`.
+    x : ndarray, [T, B, I], or [B, T, I] with `batch_first`
+        Input. What lies past a sequence's end is not used.
+    params : mapping of str to ndarray
+        Weights under PyTorch's names, of x's dtype: weight_ih_l0 [G*H, I], weight_hh_l0 [G*H, H],
+        bias_ih_l0 and bias_hh_l0 [G*H] (or neither), then l0_reverse, l1, ... The names say how
+        many layers and directions there are. Other names are ignored.
+    h0, c0 : ndarray, [L*D, B, H], optional
+        State before the first step, zero by default; c0 is for the LSTM only.
+    lengths : sequence of B ints, optional
+        Number of steps of each sequence, 0 to T, in any order; T by default.
+    batch_first : bool
+        Whether x and y have the batch axis first. States never have.
+    need_grad : bool
+        Whether to keep a tape for `backward`.
+
+    Returns
+    -------
+    Output
+        y, h_n, c_n and the tape.
+
+    Raises
+    ------
+    ValueError
+        If the cell is unknown, or a shape or a length does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from normrnn import reference
+    >>> params = {"weight_ih_l0": np.ones((1, 1)), "weight_hh_l0": np.full((1, 1), 0.5)}
+    >>> reference.forward("rnn_relu", np.ones((3, 1, 1)), params).y.ravel().tolist()
+    [1.0, 1.5, 1.75]
+    """
+    if cell not in CELLS:
+        raise ValueError(f"cell: expected one of {', '.join(sorted(CELLS))}, got {cell!r}")
+    model = CELLS[cell]
+    if c0 is not None and model.states == 1:
+        raise ValueError(f"c0: expected None for cell {cell!r}, got an array")
+    if batch_first:
+        x = x.swapaxes(0, 1)
+    times, batch, _ = x.shape
+    active = active_steps(lengths, times, batch)
+    names, directions = suffixes(params)
+    shape = (len(names), batch, params["weight_hh_l0"].shape[1])
+    initial = (or_zeros("h0", h0, shape, x), or_zeros("c0", c0, shape, x))[: model.states]
+
+    y = np.where(active, x, 0)  # a layer's input, then its output
+    runs = []
+    for layer in range(0, len(names), directions):
+        outputs = []
+        for i in range(layer, layer + directions):
+            state = tuple(s[i] for s in initial)
+            output, run = _forward_run(model, params, names[i], y, state, active)
+            outputs.append(output)
+            runs.append(run)
+        y = np.concatenate(outputs, axis=2)
+
+    last = [np.stack(s) for s in zip(*(run.states[-1] for run in runs), strict=True)]
+    return Output(
+        y=y.swapaxes(0, 1) if batch_first else y,
+        h_n=last[0],
+        c_n=last[1] if model.states == 2 else None,
+        tape=Tape(model, params, runs, directions, active, batch_first) if need_grad else None,
+    )
+
+
+def backward(
+    tape: Tape, dy: Array | None = None, dh_n: Array | None = None, dc_n: Array | None = None
+) -> Gradients:
+    """Back-propagate through time.
+
+    Parameters
+    ----------
+    tape : object
+        From `forward`; the weights must not have changed since.
+    dy : ndarray of y's shape, optional
+        dL/dy, zero by default. What lies past a sequence's end is not used.
+    dh_n, dc_n : ndarray, [L*D, B, H], optional
+        dL/dh_n and (LSTM only) dL/dc_n, zero by default.
+
+    Returns
+    -------
+    Gradients
+        Of the parameters, x, h0 and c0, and h_norm.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from normrnn import reference
+    >>> params = {"weight_ih_l0": np.ones((1, 1)), "weight_hh_l0": np.full((1, 1), 0.5)}
+    >>> out = reference.forward("rnn_relu", np.ones((3, 1, 1)), params)
+    >>> grads = reference.backward(out.tape, dh_n=np.ones((1, 1, 1)))
+    >>> grads.x.ravel().tolist(), grads.params["weight_hh_l0"].item()
+    ([0.25, 0.5, 1.0], 2.0)
+    """
+    model, runs, x = tape.cell, tape.runs, tape.runs[0].x
+    if dc_n is not None and model.states == 1:
+        raise ValueError(f"dc_n: expected None for cell {model.name!r}, got an array")
+    if dy is not None and tape.batch_first:
+        dy = dy.swapaxes(0, 1)
+    times, batch, _ = x.shape
+    hidden = runs[0].states[0][0].shape[1]
+    shape = (len(runs), batch, hidden)
+    dy = or_zeros("dy", dy, (times, batch, tape.directions * hidden), x)
+    d_last = (or_zeros("dh_n", dh_n, shape, x), or_zeros("dc_n", dc_n, shape, x))[: model.states]
+
+    d_initial = [np.zeros_like(d) for d in d_last]
+    h_norm = np.zeros((len(runs), times), x.dtype)
+    grads: dict[str, Array] = {}
+    for layer in reversed(range(0, len(runs), tape.directions)):
+        dx = np.zeros_like(runs[layer].x)
+        for i in range(layer, layer + tape.directions):
+            first = (i - layer) * hidden  # the directions' outputs lie side by side in y
+            d_input, d_state, d_weights, h_norm[i] = _backward_run(
+                tape, runs[i], dy[:, :, first : first + hidden], tuple(d[i] for d in d_last)
+            )
+            dx += d_input
+            grads |= d_weights
+            for k, d in enumerate(d_state):
+                d_initial[k][i] = d
+        dy = dx
+
+    return Gradients(
+        params={name: grads[name] for name in tape.params if name in grads},
+        x=dy.swapaxes(0, 1) if tape.batch_first else dy,
+        h0=d_initial[0],
+        c0=d_initial[1] if model.states == 2 else None,
+        h_norm=h_norm,
+    )
+
+
+def _forward_run(
+    cell: type[Cell],
+    params: Params,
+    suffix: str,
+    x: Array,
+    state: Arrays,
+    active: NDArray[np.bool_],
+) -> tuple[Array, Run]:
+    """Run one direction of one layer: y [T, B, H], and what backward needs."""
+    U, W, b_ih, b_hh = weights(params, suffix)
+    times, batch, _ = x.shape
+    order = range(times)[::-1] if suffix.endswith("_reverse") else range(times)
+    run = Run(suffix, x, order, states=[state], tapes=[])
+    y = np.zeros((times, batch, W.shape[1]), x.dtype)
+    for t in order:
+        pre = x[t] @ U.T + b_ih
+        rec = state[0] @ W.T + b_hh
+        after, tape = cell.forward(pre, rec, state)
+        state = _where(active[t], after, state)
+        y[t] = np.where(active[t], state[0], 0)
+        run.states.append(state)
+        run.tapes.append(tape)
+    return y, run
+
+
+def _backward_run(
+    tape: Tape, run: Run, dy: Array, d_state: Arrays
+) -> tuple[Array, Arrays, dict[str, Array], Array]:
+    """Run it back: dL/dx, dL/d initial state, gradients of its parameters, norms of dL/dh [T]."""
+    U, W, b_ih, b_hh = weights(tape.params, run.suffix)
+    dx, dU, dW, db_ih, db_hh = (np.zeros_like(a) for a in (run.x, U, W, b_ih, b_hh))
+    h_norm = np.zeros(len(run.order), run.x.dtype)
+    for s, t in reversed(list(enumerate(run.order))):
+        active = tape.active[t]
+        # Zero for a sequence that takes no part, and so is all that the cell makes of it.
+        d_h, *d_c = (np.where(active, d, 0) for d in d_state)
+        d_h = d_h + np.where(active, dy[t], 0)
+        h_norm[t] = np.linalg.norm(d_h.astype(np.float64))
+        d_pre, d_rec, (direct, *d_c) = tape.cell.backward(
+            run.tapes[s], run.states[s], run.states[s + 1], (d_h, *d_c)
+        )
+        d_state = _where(active, (d_rec @ W + direct, *d_c), d_state)
+        dx[t] = d_pre @ U
+        dU += d_pre.T @ run.x[t]
+        dW += d_rec.T @ run.states[s][0]
+        db_ih += d_pre.sum(axis=0)
+        db_hh += d_rec.sum(axis=0)
+    named = zip(KINDS, (dU, dW, db_ih, db_hh), strict=True)
+    return dx, d_state, {f"{kind}_{run.suffix}": grad for kind, grad in named}, h_norm
+
+
+def _where(active: NDArray[np.bool_], new: Arrays, old: Arrays) -> Arrays:
+    """Take the new state of the sequences that take part in a step, the old one of the others."""
+    return tuple(np.where(active, a, b) for a, b in zip(new, old, strict=True))

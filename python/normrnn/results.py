@@ -1,0 +1,84 @@
+"""What forward, backward and update return, in the core and in the reference alike."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+__all__ = ["Gradients", "Output", "UpdateInfo"]
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What ``forward`` returns.
+
+    L is the number of layers, D the number of directions; layer l in direction d is at index
+    l*D + d, as in PyTorch. All arrays have the dtype of x.
+
+    Attributes
+    ----------
+    y : ndarray, [T, B, D*H], or [B, T, D*H] with ``batch_first``
+        The last layer's h at every step; zero past a sequence's end.
+    h_n : ndarray, [L*D, B, H]
+        h of every layer and direction after the last step that it ran on each sequence.
+    c_n : ndarray, [L*D, B, H], or None
+        The same for the LSTM's c; None for other cells.
+    tape : object or None
+        What ``backward`` needs, for it alone to read; None with ``need_grad=False``.
+    """
+
+    y: NDArray[Any]
+    h_n: NDArray[Any]
+    c_n: NDArray[Any] | None
+    tape: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """What ``backward`` returns: derivatives of the loss L, each of the shape of its argument.
+
+    Attributes
+    ----------
+    params : dict of str to ndarray
+        dL/dw for every recurrent parameter, under the parameter's name.
+    x : ndarray, [T, B, I], or [B, T, I] with ``batch_first``
+        dL/dx; zero past a sequence's end.
+    h0 : ndarray, [L*D, B, H]
+        dL/dh_0, also where h0 was left out.
+    c0 : ndarray, [L*D, B, H], or None
+        dL/dc_0 for the LSTM; None for other cells.
+    h_norm : ndarray, [L*D, T]
+        l2 norm over batch and units of the total dL/dh_t, t the time index in x: whether gradients
+        vanish or explode on their way through time. A sequence counts 0 past its end.
+    """
+
+    params: dict[str, NDArray[Any]]
+    x: NDArray[Any]
+    h0: NDArray[Any]
+    c0: NDArray[Any] | None
+    h_norm: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class UpdateInfo:
+    """What ``update`` returns; every norm is the l2 norm over all parameters together.
+
+    Attributes
+    ----------
+    penalty : float
+        R(w) before the step, at the weights where the gradients were taken.
+    grad_norm : float
+        Norm of the gradients as they were given: before clipping, without the penalty.
+    update_norm : float
+        Norm of w_new - w_old.
+    param_norm : float
+        Norm of w_new.
+    clip_scale : float
+        What the gradients were multiplied by: min(1, clip_norm / grad_norm).
+    """
+
+    penalty: float
+    grad_norm: float
+    update_norm: float
+    param_norm: float
+    clip_scale: float

@@ -1,0 +1,135 @@
+"""Hypothesis strategies: whole recurrent problems, drawn from what the registries hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from normrnn.reference import CELLS
+
+# Around the widths of vector registers and of tiles of units, where kernels have their edges.
+HIDDEN_SIZES = (1, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
+
+
+@dataclass(frozen=True)
+class ProblemArrays:
+    """The arrays of a problem; h0 and c0 are None if left out, c0 and dc_n if there is no c."""
+
+    x: np.ndarray
+    params: dict[str, np.ndarray]
+    h0: np.ndarray | None
+    c0: np.ndarray | None
+    dy: np.ndarray
+    dh_n: np.ndarray
+    dc_n: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Sizes and options of one forward and backward pass; `seed` fixes the numbers."""
+
+    cell: str
+    times: int
+    batch: int
+    inputs: int
+    hidden: int
+    layers: int
+    bidirectional: bool
+    bias: bool
+    batch_first: bool
+    lengths: tuple[int, ...] | None
+    with_initial: bool
+    dtype: str
+    seed: int
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def has_c(self) -> bool:
+        return CELLS[self.cell].states == 2
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of forward."""
+        return {"lengths": self.lengths, "batch_first": self.batch_first}
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        rows = CELLS[self.cell].gates * self.hidden
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in range(self.layers):
+            inputs = self.inputs if layer == 0 else self.directions * self.hidden
+            for suffix in [f"l{layer}", f"l{layer}_reverse"][: self.directions]:
+                shapes[f"weight_ih_{suffix}"] = (rows, inputs)
+                shapes[f"weight_hh_{suffix}"] = (rows, self.hidden)
+                if self.bias:
+                    shapes[f"bias_ih_{suffix}"] = (rows,)
+                    shapes[f"bias_hh_{suffix}"] = (rows,)
+        return shapes
+
+    def arrays(self) -> ProblemArrays:
+        """Draw every array: weights uniform in +-1/sqrt(H), all else standard normal."""
+        rng = np.random.default_rng(self.seed)
+        bound = self.hidden**-0.5
+
+        def normal(*shape: int) -> np.ndarray:
+            return rng.standard_normal(shape).astype(self.dtype)
+
+        def sequence(features: int) -> np.ndarray:
+            outer = (self.batch, self.times) if self.batch_first else (self.times, self.batch)
+            return normal(*outer, features)
+
+        def state() -> np.ndarray:
+            return normal(self.layers * self.directions, self.batch, self.hidden)
+
+        return ProblemArrays(
+            x=sequence(self.inputs),
+            params={
+                name: rng.uniform(-bound, bound, shape).astype(self.dtype)
+                for name, shape in self.parameter_shapes().items()
+            },
+            h0=state() if self.with_initial else None,
+            c0=state() if self.with_initial and self.has_c else None,
+            dy=sequence(self.directions * self.hidden),
+            dh_n=state(),
+            dc_n=state() if self.has_c else None,
+        )
+
+
+@st.composite
+def problems(
+    draw: st.DrawFn,
+    *,
+    cells: Sequence[str] = tuple(CELLS),
+    hidden: Sequence[int] = HIDDEN_SIZES,
+    dtypes: Sequence[str] = ("float32", "float64"),
+    min_times: int = 0,
+    max_times: int = 7,
+    min_batch: int = 0,
+    max_batch: int = 5,
+    max_inputs: int = 9,
+    max_layers: int = 3,
+    min_length: int = 0,
+) -> Problem:
+    """Draw a problem; every argument narrows what is drawn."""
+    times = draw(st.integers(min_times, max_times))
+    batch = draw(st.integers(min_batch, max_batch))
+    lengths = st.lists(st.integers(min_length, times), min_size=batch, max_size=batch)
+    ragged = times >= min_length and draw(st.booleans())
+    return Problem(
+        cell=draw(st.sampled_from(sorted(cells))),
+        times=times,
+        batch=batch,
+        inputs=draw(st.integers(1, max_inputs)),
+        hidden=draw(st.sampled_from(hidden)),
+        layers=draw(st.sampled_from([n for n in (1, 1, 2, 2, 3) if n <= max_layers])),
+        bidirectional=draw(st.booleans()),
+        bias=draw(st.booleans()),
+        batch_first=draw(st.booleans()),
+        lengths=tuple(draw(lengths)) if ragged else None,
+        with_initial=draw(st.booleans()),
+        dtype=draw(st.sampled_from(dtypes)),
+        seed=draw(st.integers(0, 2**32 - 1)),
+    )
