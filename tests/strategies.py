@@ -112,12 +112,14 @@ def problems(
     max_inputs: int = 9,
     max_layers: int = 3,
     min_length: int = 0,
+    ragged: bool | None = None,
 ) -> Problem:
-    """Draw a problem; every argument narrows what is drawn."""
+    """Draw a problem; every argument narrows what is drawn. `ragged`: with lengths or without."""
     times = draw(st.integers(min_times, max_times))
     batch = draw(st.integers(min_batch, max_batch))
     lengths = st.lists(st.integers(min_length, times), min_size=batch, max_size=batch)
-    ragged = times >= min_length and draw(st.booleans())
+    if ragged is None:
+        ragged = times >= min_length and draw(st.booleans())
     return Problem(
         cell=draw(st.sampled_from(sorted(cells))),
         times=times,

@@ -93,8 +93,8 @@ py::array in_place(const std::string& name, const py::handle& object, const Dims
   return array;
 }
 
-#define NORMRNN_INSTANTIATE(T)                                                        \
-  template py::array input<T>(const std::string&, const py::handle&, const Dims&);    \
+#define NORMRNN_INSTANTIATE(T)                                                             \
+  template py::array input<T>(const std::string&, const py::handle&, const Dims&);         \
   template py::array input_of_rank<T>(const std::string&, const py::handle&, py::ssize_t); \
   template py::array in_place<T>(const std::string&, const py::handle&, const Dims&);
 NORMRNN_INSTANTIATE(float)

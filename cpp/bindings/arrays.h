@@ -16,9 +16,9 @@ namespace py = pybind11;
 
 using Dims = std::vector<py::ssize_t>;
 
-std::string text_of(const Dims& dims);             // "(2, 3)"
-std::string type_of(const py::handle& object);     // "list"
-std::string dtype_of(const py::array& array);      // "float32", or ">f4"
+std::string text_of(const Dims& dims);          // "(2, 3)"
+std::string type_of(const py::handle& object);  // "list"
+std::string dtype_of(const py::array& array);   // "float32", or ">f4"
 Dims dims_of(const py::array& array);
 
 [[noreturn]] void refuse_type(const std::string& name, const std::string& expected,

@@ -37,12 +37,16 @@ void register_config(py::module_& m) {
   set_interrupt_check(interrupted);
   m.def("config", config);
   m.def("get_num_threads", num_threads);
-  m.def("set_num_threads", [](const py::object& count) {
-    if (!py::isinstance<py::int_>(count) || py::isinstance<py::bool_>(count)) {
-      refuse_type("count", "an integer", type_of(count));
-    }
-    set_num_threads(int(std::min<long long>(std::max<long long>(count.cast<long long>(), -1), 1 << 20)));
-  }, py::arg("count"));
+  m.def(
+      "set_num_threads",
+      [](const py::object& count) {
+        if (!py::isinstance<py::int_>(count) || py::isinstance<py::bool_>(count)) {
+          refuse_type("count", "an integer", type_of(count));
+        }
+        set_num_threads(
+            int(std::min<long long>(std::max<long long>(count.cast<long long>(), -1), 1 << 20)));
+      },
+      py::arg("count"));
   m.def("cells", [] {
     py::dict d;
     for (const CellFacts& cell : cells()) {

@@ -35,8 +35,8 @@ py::array forward_of(const Head& head, const py::object& h, const py::object& w,
   py::array_t<T> y = make<T>(head.y_dims);
   T* out = y.mutable_data();
   without_gil([&] {
-    head_forward<T>(head.shape, data<T>(in), data<T>(weight),
-                    b.is_none() ? nullptr : data<T>(bias), out, threads);
+    head_forward<T>(head.shape, data<T>(in), data<T>(weight), b.is_none() ? nullptr : data<T>(bias),
+                    out, threads);
   });
   return y;
 }
@@ -66,7 +66,7 @@ void register_head(py::module_& m) {
       [](const py::object& h, const py::object& w, const py::object& b, const py::object& threads) {
         const Head head = read_head(h, w);
         return (head.float32 ? forward_of<float> : forward_of<double>)(head, h, w, b,
-                                                                        threads_of(threads));
+                                                                       threads_of(threads));
       },
       py::arg("h"), py::arg("weight_hy"), py::arg("bias_hy"), py::arg("num_threads"));
   m.def(
@@ -75,7 +75,7 @@ void register_head(py::module_& m) {
          const py::object& threads) {
         const Head head = read_head(h, w);
         return (head.float32 ? backward_of<float> : backward_of<double>)(head, h, w, dy,
-                                                                          threads_of(threads));
+                                                                         threads_of(threads));
       },
       py::arg("h"), py::arg("weight_hy"), py::arg("dy"), py::arg("num_threads"));
 }

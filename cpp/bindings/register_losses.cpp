@@ -77,8 +77,8 @@ void define_element_loss(py::module_& m, const char* function, ElementLoss kind,
       [kind, name](const py::object& y, const py::object& target, const py::object& mask,
                    double scale) {
         const Problem p = read_problem(name, y);
-        return (p.float32 ? element_of<float> : element_of<double>)(
-            kind, p, name, y, target, mask, scale, threads_of(py::none()));
+        return (p.float32 ? element_of<float> : element_of<double>)(kind, p, name, y, target, mask,
+                                                                    scale, threads_of(py::none()));
       },
       py::arg("y"), py::arg("target"), py::arg("mask"), py::arg("scale"));
 }
@@ -93,7 +93,7 @@ void register_losses(py::module_& m) {
       [](const py::object& logits, const py::object& target, const py::object& mask, double scale) {
         const Problem p = read_problem("logits", logits);
         return (p.float32 ? softmax_of<float> : softmax_of<double>)(p, logits, target, mask, scale,
-                                                                     threads_of(py::none()));
+                                                                    threads_of(py::none()));
       },
       py::arg("logits"), py::arg("target"), py::arg("mask"), py::arg("scale"));
 }

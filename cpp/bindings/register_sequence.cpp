@@ -69,7 +69,8 @@ py::tuple forward_of(Network net, const py::object& x_object, const py::object& 
     for (int64_t b = 0; b < shape.batch; ++b) {
       const int64_t length = data<int64_t>(lengths)[b];
       if (length < 0 || length > shape.times) {
-        refuse_value("lengths", "values from 0 to " + std::to_string(shape.times) + ", the steps of x",
+        refuse_value("lengths",
+                     "values from 0 to " + std::to_string(shape.times) + ", the steps of x",
                      std::to_string(length) + " at index " + std::to_string(b));
       }
     }
@@ -132,7 +133,8 @@ py::tuple backward_of(const Tape<T>& tape, const TapeHandle& handle, const py::o
     gradients.push_back(make<T>(net.dims[i]));
     params[net.names[i].c_str()] = gradients.back();
   }
-  call.d = by_direction<WeightGradients<T>>(net, [&](int i) { return gradients[i].mutable_data(); });
+  call.d =
+      by_direction<WeightGradients<T>>(net, [&](int i) { return gradients[i].mutable_data(); });
   py::array_t<T> dx = make<T>(sequence_dims(shape, handle.batch_first, shape.input));
   call.dx = dx.mutable_data();
   py::tuple d_initial(static_cast<size_t>(net.cell.states));
@@ -141,8 +143,7 @@ py::tuple backward_of(const Tape<T>& tape, const TapeHandle& handle, const py::o
     call.d_initial.push_back(d.mutable_data());
     d_initial[s] = d;
   }
-  py::array_t<T> h_norm =
-      make<T>({shape.layers * shape.directions, py::ssize_t(shape.times)});
+  py::array_t<T> h_norm = make<T>({shape.layers * shape.directions, py::ssize_t(shape.times)});
   call.h_norm = h_norm.mutable_data();
   call.threads = threads;
   try {

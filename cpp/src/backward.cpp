@@ -159,9 +159,8 @@ class BackwardPass {
       }
       work += op.rows * rows * (hidden + op.c_ld);
     }
-    run_parallel(work < (1 << 18) ? 1 : call_.threads, [&](Worker& worker) {
-      kernels_.outer(ops.data(), int(ops.size()), worker);
-    });
+    run_parallel(work < (1 << 18) ? 1 : call_.threads,
+                 [&](Worker& worker) { kernels_.outer(ops.data(), int(ops.size()), worker); });
     for (int d = 0; d < shape_.directions; ++d) {
       const WeightGradients<T>& out = call_.d[layer * shape_.directions + d];
       if (out.b_ih && !cell_.split) std::copy_n(out.b_hh, rows, out.b_ih);

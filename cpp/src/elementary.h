@@ -46,7 +46,8 @@ NORMRNN_INLINE void split_exp(Vec<T> x, Vec<T>& scale, Vec<T>& tail) {
   const Vec<T> shifted = x * Traits::kLog2e + Traits::kRound;
   const Vec<T> k = shifted - Traits::kRound;
   const Vec<T> r = (x - k * Traits::kLn2High) - k * Traits::kLn2Low;
-  scale = (Vec<T>)(((I)shifted << Traits::kMantissa) + ((I{} + Traits::kBias) << Traits::kMantissa));
+  scale =
+      (Vec<T>)(((I)shifted << Traits::kMantissa) + ((I{} + Traits::kBias) << Traits::kMantissa));
   // Horner over r^n / n!, n from kDegree down to 2; the term r itself is added last, unrounded.
   Vec<T> sum{};
 #pragma GCC unroll 16
@@ -96,8 +97,8 @@ NORMRNN_INLINE Vec<T> log1p_of(Vec<T> u) {
 }
 
 // The names the maths headers use; the overloads pick the element type from the vector type.
-#define NORMRNN_OVERLOAD(name)                                                    \
-  NORMRNN_INLINE Vec<float> name(Vec<float> x) { return name##_of<float>(x); }    \
+#define NORMRNN_OVERLOAD(name)                                                 \
+  NORMRNN_INLINE Vec<float> name(Vec<float> x) { return name##_of<float>(x); } \
   NORMRNN_INLINE Vec<double> name(Vec<double> x) { return name##_of<double>(x); }
 NORMRNN_OVERLOAD(exp)
 NORMRNN_OVERLOAD(sigmoid)

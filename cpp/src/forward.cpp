@@ -41,8 +41,8 @@ template <class T>
 void take_input(const ForwardCall<T>& call, Tape<T>& tape, int lanes) {
   const int64_t width = call.shape.input, rows = tape.schedule.rows();
   const int64_t ld = padded_row<T>(width, lanes);
-  const bool in_place = !call.need_grad && tape.schedule.slot.empty() &&
-                        width * int64_t(sizeof(T)) % 1024 != 0;
+  const bool in_place =
+      !call.need_grad && tape.schedule.slot.empty() && width * int64_t(sizeof(T)) % 1024 != 0;
   if (in_place) {
     tape.x = {call.x, width, nullptr};
     return;
@@ -75,8 +75,8 @@ void forward_direction(const ForwardCall<T>& call, Tape<T>& tape, int layer, int
   op.offset = schedule.offset.data();
   op.reverse = d == 1;
   op.segments = tape.inputs(layer, op.input);
-  const PackedForward<T> packed = pack_forward(cell, call.weights[index], shape.hidden, op.input,
-                                               op.segments, call.threads);
+  const PackedForward<T> packed =
+      pack_forward(cell, call.weights[index], shape.hidden, op.input, op.segments, call.threads);
   for (int s = 0; s < op.segments; ++s) op.input[s].b = packed.input[s].get();
   op.recurrent = packed.recurrent.get();
   op.bias = packed.bias.get();

@@ -19,8 +19,7 @@ void head_forward(const HeadShape& shape, const T* h, const T* w, const T* b, T*
   op.bias = b;
   op.c = {y, shape.outputs, nullptr};
   const int64_t work = shape.rows * shape.inputs * shape.outputs;
-  run_parallel(work < (1 << 18) ? 1 : threads,
-               [&](Worker& worker) { kernel.matmul(op, worker); });
+  run_parallel(work < (1 << 18) ? 1 : threads, [&](Worker& worker) { kernel.matmul(op, worker); });
 }
 
 template <class T>
@@ -57,8 +56,8 @@ void head_backward(const HeadShape& shape, const T* h, const T* w, const T* dy, 
   run_parallel(workers, [&](Worker& worker) { kernel.outer(&weight, 1, worker); });
 }
 
-#define NORMRNN_INSTANTIATE(T)                                                                   \
-  template void head_forward(const HeadShape&, const T*, const T*, const T*, T*, int);           \
+#define NORMRNN_INSTANTIATE(T)                                                         \
+  template void head_forward(const HeadShape&, const T*, const T*, const T*, T*, int); \
   template void head_backward(const HeadShape&, const T*, const T*, const T*, T*, T*, T*, int);
 NORMRNN_INSTANTIATE(float)
 NORMRNN_INSTANTIATE(double)

@@ -16,9 +16,8 @@ double sum_chunks(int64_t rows, int64_t columns, int threads, F&& f) {
   const int64_t chunk = std::max<int64_t>(1, kChunkElements / std::max<int64_t>(1, columns));
   const int64_t chunks = (rows + chunk - 1) / chunk;
   std::vector<double> sums(static_cast<size_t>(chunks));
-  parallel_for(threads, chunks, rows * columns * 16, [&](int64_t i) {
-    sums[i] = f(i * chunk, std::min(rows, (i + 1) * chunk));
-  });
+  parallel_for(threads, chunks, rows * columns * 16,
+               [&](int64_t i) { sums[i] = f(i * chunk, std::min(rows, (i + 1) * chunk)); });
   double total = 0;
   for (const double sum : sums) total += sum;
   return total;

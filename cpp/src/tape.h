@@ -14,7 +14,7 @@ namespace normrnn {
 template <class T>
 struct LayerTape {
   Buffer<T> state[kMaxStates];  // initial block, then packed rows (or two blocks in turn)
-  Buffer<T> gates;                   // [N, kTape, state_ld]
+  Buffer<T> gates;              // [N, kTape, state_ld]
 };
 
 template <class T>

@@ -69,8 +69,7 @@ UpdateResult update(const UpdateCall<T>& call) {
   UpdateResult result{};
   result.grad_norm =
       std::isfinite(grad_squares) ? std::sqrt(grad_squares) : careful_norm(call.tensors);
-  result.clip_scale =
-      result.grad_norm > call.clip_norm ? call.clip_norm / result.grad_norm : 1.0;
+  result.clip_scale = result.grad_norm > call.clip_norm ? call.clip_norm / result.grad_norm : 1.0;
 
   std::vector<cpu::UpdateSums> sums(blocks.size());
   parallel_for(threads, count, count * kBlock, [&](int64_t i) {

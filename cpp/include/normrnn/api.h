@@ -83,11 +83,10 @@ struct HeadShape {
   int64_t rows, inputs, outputs;
 };
 template <class T>
-void head_forward(const HeadShape& shape, const T* h, const T* w, const T* b, T* y,
-                  int threads);
+void head_forward(const HeadShape& shape, const T* h, const T* w, const T* b, T* y, int threads);
 template <class T>
-void head_backward(const HeadShape& shape, const T* h, const T* w, const T* dy, T* dh, T* dw,
-                   T* db, int threads);
+void head_backward(const HeadShape& shape, const T* h, const T* w, const T* dy, T* dh, T* dw, T* db,
+                   int threads);
 
 // Losses: the sum over counted elements, and its derivative times scale. A row whose mask is 0 is
 // not counted and gets derivative 0.
@@ -96,8 +95,8 @@ template <class T>
 double element_loss(ElementLoss kind, const T* y, const T* target, const bool* mask, int64_t rows,
                     int64_t columns, T scale, T* dy, int threads);
 template <class T>
-double softmax_cross_entropy(const T* logits, const int64_t* target, const bool* mask,
-                             int64_t rows, int64_t classes, T scale, T* d_logits, int threads);
+double softmax_cross_entropy(const T* logits, const int64_t* target, const bool* mask, int64_t rows,
+                             int64_t classes, T scale, T* d_logits, int threads);
 
 // The regularised update, in place over all tensors.
 template <class T>
@@ -113,8 +112,7 @@ struct UpdateResult {
 };
 // A gradient that is not finite: thrown before any weight is touched.
 struct NonFinite : std::exception {
-  NonFinite(int tensor, int64_t index, double value)
-      : tensor(tensor), index(index), value(value) {}
+  NonFinite(int tensor, int64_t index, double value) : tensor(tensor), index(index), value(value) {}
   const char* what() const noexcept override { return "gradient is not finite"; }
   int tensor;
   int64_t index;

@@ -7,8 +7,8 @@
 
 namespace normrnn {
 
-#define NORMRNN_DECLARE(name) \
-  namespace name {            \
+#define NORMRNN_DECLARE(name)       \
+  namespace name {                  \
   extern const cpu::Target kTarget; \
   }
 NORMRNN_DECLARE(baseline)
@@ -32,10 +32,9 @@ std::vector<Choice> choices() {
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   all.push_back({&avx2::kTarget, avx2});
-  all.push_back({&avx512::kTarget, avx2 && __builtin_cpu_supports("avx512f") &&
-                                       __builtin_cpu_supports("avx512vl") &&
-                                       __builtin_cpu_supports("avx512dq") &&
-                                       __builtin_cpu_supports("avx512bw")});
+  all.push_back({&avx512::kTarget,
+                 avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                     __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")});
 #endif
   return all;
 }

@@ -94,8 +94,8 @@ __attribute__((noinline)) void step_tile(const T* start, const Segment<T>* input
     accumulate<T, kMr, kSets, 0, kGates * kUnits, false>(acc, input[s].a, input[s].ld, input[s].b,
                                                          input[s].k);
   }
-  accumulate<T, kMr, kSets, kSplit * kUnits, kGates * kUnits, false>(
-      acc, recurrent.a, recurrent.ld, recurrent.b, recurrent.k);
+  accumulate<T, kMr, kSets, kSplit * kUnits, kGates * kUnits, false>(acc, recurrent.a, recurrent.ld,
+                                                                     recurrent.b, recurrent.k);
   store_tile<T, kMr, kSets>(acc, tile);
 }
 

@@ -16,24 +16,24 @@ namespace normrnn::NORMRNN_TARGET {
 
 template <class T>
 struct Table {
-#define NORMRNN_CELL(name, type)                                            \
-  {name,                                                                    \
-   type::kGates,                                                            \
-   type::kSplit,                                                            \
-   type::kStates,                                                           \
-   type::kTape,                                                             \
-   Layout<type>::kPanel<T>,                                                 \
-   layer_forward<type, T>,                                                  \
-   layer_backward<type, T>,                                                 \
-   pack_gates<type, T, false>,                                              \
-   pack_gates<type, T, true>,                                               \
+#define NORMRNN_CELL(name, type) \
+  {name,                         \
+   type::kGates,                 \
+   type::kSplit,                 \
+   type::kStates,                \
+   type::kTape,                  \
+   Layout<type>::kPanel<T>,      \
+   layer_forward<type, T>,       \
+   layer_backward<type, T>,      \
+   pack_gates<type, T, false>,   \
+   pack_gates<type, T, true>,    \
    pack_bias<type, T>},
   static constexpr cpu::CellKernels<T> kCells[] = {
 #include "cells/cells.def"
   };
   static constexpr cpu::Kernels<T> kKernels = {
-      kCells,      kDenseWidth<T>,     kLanes<T>,  matmul<T>, outer<T>,       pack<T>,
-      pack_transposed<T>, squares<T>, update<T>, fingerprint<T>, loss<T>, softmax<T>};
+      kCells,     kDenseWidth<T>, kLanes<T>,      matmul<T>, outer<T>,  pack<T>, pack_transposed<T>,
+      squares<T>, update<T>,      fingerprint<T>, loss<T>,   softmax<T>};
 };
 
 extern const cpu::Target kTarget;

@@ -70,11 +70,11 @@ struct LayerBackward {
   int64_t state_ld;
   const T* tape;
   int64_t tape_ld;
-  Rows<const T> dy;      // [N rows of H], or null
-  T* d_state;            // [kStates, B, state_ld]: in dL/d final states, out dL/d initial states
-  T* d_gates;            // [N, gates_ld]: split gates' x part, shared gates, split gates' rec part
+  Rows<const T> dy;  // [N rows of H], or null
+  T* d_state;        // [kStates, B, state_ld]: in dL/d final states, out dL/d initial states
+  T* d_gates;        // [N, gates_ld]: split gates' x part, shared gates, split gates' rec part
   int64_t gates_ld;
-  double* norm_parts;    // [N, panels] squared norms of dL/dh_t per row and panel of units
+  double* norm_parts;  // [N, panels] squared norms of dL/dh_t per row and panel of units
   const int64_t* row_begin;
 };
 

@@ -127,8 +127,7 @@ void layer_forward(const LayerForward<T>& op, Worker& worker) {
   for (int64_t step = 0; step < op.times; ++step) {
     const int64_t now = clock.rows(step);
     const int64_t running = min_of(now, clock.rows(step - 1));  // the others start here
-    const Range parts[2] = {overlap(share.rows, {0, running}),
-                            overlap(share.rows, {running, now})};
+    const Range parts[2] = {overlap(share.rows, {0, running}), overlap(share.rows, {running, now})};
     for (int64_t p = share.panels.begin; p < share.panels.end; ++p) {
       const T* start = op.bias + p * L::template kWidth<T>;
       for (int part = 0; part < 2; ++part) {
@@ -246,9 +245,9 @@ void layer_backward(const LayerBackward<T>& op, Worker& worker) {
           const int64_t rows = min_of(height, end - r);
           Segment<T> product{};
           if (part != 1) {
-            product = {op.d_gates + (clock.begin(step + 1) + r) * op.gates_ld +
-                           Cell::kSplit * op.hidden,
-                       op.gates_ld, depth, op.recurrent + p * depth * kDenseWidth<T>};
+            product = {
+                op.d_gates + (clock.begin(step + 1) + r) * op.gates_ld + Cell::kSplit * op.hidden,
+                op.gates_ld, depth, op.recurrent + p * depth * kDenseWidth<T>};
           }
           step_tile_of<T, kDenseRows, 1, 0, kDenseSets>(rows, zeros, nullptr, 0, product, tile);
           if (part == 2) {

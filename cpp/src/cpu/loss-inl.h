@@ -26,9 +26,8 @@ enum LossKind : int { kSquaredError, kSigmoidCrossEntropy };
 
 template <class T>
 double loss(int kind, const T* y, const T* target, T scale, int64_t count, T* dy) {
-  return kind == kSquaredError
-             ? loss_elements<SquaredError, T>(y, target, scale, count, dy)
-             : loss_elements<SigmoidCrossEntropy, T>(y, target, scale, count, dy);
+  return kind == kSquaredError ? loss_elements<SquaredError, T>(y, target, scale, count, dy)
+                               : loss_elements<SigmoidCrossEntropy, T>(y, target, scale, count, dy);
 }
 
 // One row: returns log(sum exp z) - z[target]; d_logits = scale (softmax(z) - onehot(target)).

@@ -82,7 +82,7 @@ void update_rule(const UpdateTensor<T>& at, const T* rule_scalars, T clip_scale,
 #include "penalties/penalties.def"
   };
   const Loop loop = at.apply == Apply::kNone ? update_loop<Rule, NoPenalty, false, T>
-                                                  : kLoops[at.penalty][at.apply == Apply::kProx];
+                                             : kLoops[at.penalty][at.apply == Apply::kProx];
   loop(at, rule_scalars, clip_scale, begin, end, sums);
 }
 

@@ -48,7 +48,7 @@ class Penalty(ABC):
 
     def __post_init__(self) -> None:
         """Refuse a strength that is negative, infinite or NaN."""
-        check_fields(self, **{name: non_negative for name in self._float_fields()})
+        check_fields(self, **dict.fromkeys(self._float_fields(), non_negative))
 
     def scalars(self) -> tuple[float, ...]:
         """Return the numbers that the C++ kernel gets: the float fields in their order."""

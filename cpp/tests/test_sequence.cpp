@@ -1,0 +1,178 @@
+// Gradients against finite differences in double, and bits against the number of threads.
+#include "check.h"
+#include "normrnn/api.h"
+#include "registry.h"
+
+namespace normrnn::test {
+namespace {
+
+// A whole problem: sizes, arrays, and the loss <dy, y> + sum over states <d_final, final>.
+template <class T>
+struct Problem {
+  std::string cell;
+  Shape shape;
+  bool batch_first;
+  std::vector<int64_t> lengths;
+  int gates = 0, states = 0;
+  std::vector<std::vector<T>> weights;  // ih, hh, b_ih, b_hh of each layer and direction
+  std::vector<T> x, dy;
+  std::vector<std::vector<T>> initial, d_final;
+
+  Problem(const std::string& name, Shape s, bool first, std::vector<int64_t> given, int seed)
+      : cell(name), shape(s), batch_first(first), lengths(std::move(given)) {
+    for (const CellFacts& facts : cells()) {
+      if (facts.name == name) gates = facts.gates, states = facts.states;
+    }
+    std::mt19937_64 rng(static_cast<uint64_t>(seed));
+    const int64_t rows = gates * s.hidden;
+    for (int i = 0; i < s.layers * s.directions; ++i) {
+      const int64_t inputs = i < s.directions ? s.input : s.directions * s.hidden;
+      for (const int64_t count : {rows * inputs, rows * s.hidden, rows, rows}) {
+        weights.push_back(draw<T>(rng, count));
+      }
+    }
+    x = draw<T>(rng, s.times * s.batch * s.input);
+    dy = draw<T>(rng, s.times * s.batch * s.directions * s.hidden);
+    for (int i = 0; i < states; ++i) {
+      initial.push_back(draw<T>(rng, state_size()));
+      d_final.push_back(draw<T>(rng, state_size()));
+    }
+  }
+
+  int64_t state_size() const {
+    return shape.layers * shape.directions * shape.batch * shape.hidden;
+  }
+
+  template <class Set, class Arrays>
+  std::vector<Set> sets(Arrays& arrays) const {
+    std::vector<Set> all;
+    for (size_t i = 0; i < arrays.size(); i += 4) {
+      all.push_back(
+          {arrays[i].data(), arrays[i + 1].data(), arrays[i + 2].data(), arrays[i + 3].data()});
+    }
+    return all;
+  }
+
+  struct Forward {
+    std::vector<T> y;
+    std::vector<std::vector<T>> final;
+    std::shared_ptr<const Tape<T>> tape;
+  };
+
+  Forward forward(int threads, bool need_grad) const {
+    Forward out;
+    out.y.resize(dy.size());
+    out.final.assign(static_cast<size_t>(states), std::vector<T>(state_size()));
+    ForwardCall<T> call;
+    call.cell = cell;
+    call.shape = shape;
+    call.weights = sets<Weights<T>>(weights);
+    call.x = x.data();
+    call.batch_first = batch_first;
+    call.lengths = lengths.empty() ? nullptr : lengths.data();
+    for (int i = 0; i < states; ++i) {
+      call.initial.push_back(initial[i].data());
+      call.final.push_back(out.final[i].data());
+    }
+    call.y = out.y.data();
+    call.need_grad = need_grad;
+    call.threads = threads;
+    out.tape = normrnn::forward(call);
+    return out;
+  }
+
+  double loss() const {
+    const Forward out = forward(1, false);
+    double sum = 0;
+    for (size_t i = 0; i < dy.size(); ++i) sum += double(dy[i]) * double(out.y[i]);
+    for (int s = 0; s < states; ++s) {
+      for (int64_t i = 0; i < state_size(); ++i) sum += double(d_final[s][i]) * out.final[s][i];
+    }
+    return sum;
+  }
+
+  struct Backward {
+    std::vector<std::vector<T>> weights, initial;
+    std::vector<T> x, h_norm;
+    bool operator==(const Backward&) const = default;
+  };
+
+  Backward backward(const Tape<T>& tape, int threads) const {
+    Backward d{weights, initial, x, {}};
+    d.h_norm.resize(size_t(shape.layers * shape.directions * shape.times));
+    BackwardCall<T> call;
+    call.dy = dy.data();
+    for (int i = 0; i < states; ++i) {
+      call.d_final.push_back(d_final[i].data());
+      call.d_initial.push_back(d.initial[i].data());
+    }
+    call.d = sets<WeightGradients<T>>(d.weights);
+    call.dx = d.x.data();
+    call.h_norm = d.h_norm.data();
+    call.threads = threads;
+    normrnn::backward(tape, call);
+    return d;
+  }
+};
+
+// A few elements of one array: dL/d value by central differences against what backward says.
+void check_array(Problem<double>& problem, std::vector<double>& values,
+                 const std::vector<double>& gradient, const char* what) {
+  const size_t stride = values.size() / 7 + 1;
+  for (size_t i = 0; i < values.size(); i += stride) {
+    constexpr double kStep = 1e-5;
+    const double value = values[i];
+    values[i] = value + kStep;
+    const double above = problem.loss();
+    values[i] = value - kStep;
+    const double below = problem.loss();
+    values[i] = value;
+    check_close(gradient[i], (above - below) / (2 * kStep), 1e-7, what);
+  }
+}
+
+void check_gradients(const std::string& cell, Shape shape, bool batch_first,
+                     const std::vector<int64_t>& lengths) {
+  Problem<double> problem(cell, shape, batch_first, lengths, 7);
+  const auto out = problem.forward(1, true);
+  const auto d = problem.backward(*out.tape, 1);
+  for (size_t i = 0; i < problem.weights.size(); ++i) {
+    check_array(problem, problem.weights[i], d.weights[i], "weights");
+  }
+  check_array(problem, problem.x, d.x, "x");
+  for (int s = 0; s < problem.states; ++s) {
+    check_array(problem, problem.initial[s], d.initial[s], "initial");
+  }
+}
+
+template <class T>
+void check_threads(const std::string& cell, Shape shape, const std::vector<int64_t>& lengths) {
+  const Problem<T> problem(cell, shape, false, lengths, 11);
+  const auto alone = problem.forward(1, true);
+  const auto d_alone = problem.backward(*alone.tape, 1);
+  for (const int threads : {2, 3, 7}) {
+    const auto out = problem.forward(threads, true);
+    CHECK(out.y == alone.y && out.final == alone.final);
+    CHECK(problem.forward(threads, false).y == alone.y);
+    CHECK(problem.backward(*alone.tape, threads) == d_alone);
+  }
+}
+
+void tests() {
+  for (const std::string& cell : cell_names()) {
+    for (const int64_t hidden : {1, 5, 17}) {
+      check_gradients(cell, {4, 3, 2, hidden, 1, 1}, false, {});
+      check_gradients(cell, {5, 3, 2, hidden, 2, 2}, true, {2, 5, 3});
+    }
+    check_gradients(cell, {5, 4, 3, 8, 1, 2}, false, {0, 4, 4, 1});
+    // Large enough for a team, splitting the batch and splitting the units.
+    check_threads<float>(cell, {7, 64, 33, 65, 1, 2}, {});
+    check_threads<float>(cell, {9, 3, 70, 130, 2, 1}, {});
+    check_threads<double>(cell, {9, 30, 20, 64, 1, 2}, std::vector<int64_t>(30, 6));
+  }
+}
+
+}  // namespace
+}  // namespace normrnn::test
+
+int main() { return normrnn::test::run(normrnn::test::tests); }

@@ -1,0 +1,82 @@
+"""Forward and backward passes with all they return by name, compared; and other interpreters."""
+
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from strategies import Problem, ProblemArrays
+
+# Largest error, in units of an array's largest element or of 1, the size of what goes in. A sum of
+# K terms of order 1, taken in an order of its own, is off by about sqrt(K) u, u the unit roundoff:
+# 30 u for the thousand terms, over all steps and layers, that an element depends on here. Five
+# times that is 1e-5 in float32 and 2e-14 in float64, where long or wide problems get some more.
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+
+
+def outcome(
+    implementation: ModuleType, problem: Problem, arrays: ProblemArrays, **options: Any
+) -> dict[str, np.ndarray]:
+    """Run forward and backward and name every array that they return."""
+    out = implementation.forward(
+        problem.cell,
+        arrays.x,
+        arrays.params,
+        arrays.h0,
+        arrays.c0,
+        **problem.options,
+        **options,
+    )
+    grads = implementation.backward(out.tape, arrays.dy, arrays.dh_n, arrays.dc_n, **options)
+    named = {"y": out.y, "h_n": out.h_n, "c_n": out.c_n, "h_norm": grads.h_norm}
+    named |= {"dx": grads.x, "dh0": grads.h0, "dc0": grads.c0}
+    named |= {f"d {name}": gradient for name, gradient in grads.params.items()}
+    return {name: array for name, array in named.items() if array is not None}
+
+
+def in_float64(arrays: ProblemArrays) -> ProblemArrays:
+    """Return the same numbers in float64, so that an expected value adds no float32 rounding."""
+
+    def cast(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: cast(array) for name, array in value.items()}
+        return None if value is None else value.astype(np.float64)
+
+    return ProblemArrays(**{f.name: cast(getattr(arrays, f.name)) for f in fields(arrays)})
+
+
+def assert_close(
+    actual: dict[str, np.ndarray], expected: dict[str, np.ndarray], dtype: str
+) -> None:
+    """Compare by name: dtype, shape, and every element within TOLERANCE."""
+    assert actual.keys() == expected.keys()
+    for name, array in actual.items():
+        assert array.dtype == dtype, name
+        scale = max(1.0, np.max(np.abs(expected[name]), initial=0))
+        np.testing.assert_allclose(
+            array, expected[name], rtol=0, atol=TOLERANCE[dtype] * scale, err_msg=name
+        )
+
+
+def assert_same_bits(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert actual.keys() == expected.keys()
+    for name, array in actual.items():
+        assert array.dtype == expected[name].dtype
+        np.testing.assert_array_equal(array, expected[name], err_msg=name, strict=True)
+        assert array.tobytes() == expected[name].tobytes(), name  # tells -0 from 0
+
+
+def run_python(*arguments: str, timeout: float = 60, **environment: str) -> str:
+    """Run another interpreter with warnings as errors; its standard output, if all went well."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
