@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+
 from normrnn.reference import CELLS
 
 # Around the widths of vector registers and of tiles of units, where kernels have their edges.

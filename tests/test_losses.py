@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers import derivative
 from hypothesis import given
 from hypothesis import strategies as st
+
+from helpers import derivative
 from normrnn import reference
 
 LOSSES = ("squared_error", "softmax_cross_entropy", "sigmoid_cross_entropy")
@@ -105,7 +106,7 @@ def test_cross_entropies_of_huge_logits(size: float) -> None:
         (
             "squared_error",
             {"reduction": "none"},
-            "reduction: expected one of sum, mean, batch_mean, got 'none'",
+            "reduction: expected 'sum', 'mean' or 'batch_mean', got 'none'",
         ),
         ("squared_error", {"mask": np.ones(2, bool)}, "mask: expected shape (3,), got (2,)"),
         (

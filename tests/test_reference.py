@@ -8,8 +8,9 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from helpers import derivative, derivative_on_one_side
 from hypothesis import assume, given, settings
+
+from helpers import derivative, derivative_on_one_side
 from normrnn import reference
 from normrnn.reference import CELLS
 from strategies import Problem, ProblemArrays, problems
@@ -270,7 +271,10 @@ def test_nothing_to_differentiate_gives_zeros() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"cell": "rnn"}, "cell: expected one of gru, lstm, rnn_relu, rnn_tanh, got 'rnn'"),
+        (
+            {"cell": "rnn"},
+            "cell: expected one of 'gru', 'lstm', 'rnn_relu', 'rnn_tanh', got 'rnn'",
+        ),
         ({"c0": np.ones((1, 2, 4))}, "c0: expected None for cell 'gru', got an array"),
         ({"h0": np.ones((2, 4))}, "h0: expected shape (1, 2, 4), got (2, 4)"),
         ({"lengths": [3]}, "lengths: expected shape (2,), got (1,)"),

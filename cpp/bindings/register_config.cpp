@@ -4,6 +4,7 @@
 #include "arrays.h"
 #include "cpu/dispatch.h"
 #include "cpu/threads.h"
+#include "peak.h"
 #include "register.h"
 #include "registry.h"
 
@@ -60,6 +61,22 @@ void register_config(py::module_& m) {
     return d;
   });
   m.def("penalties", penalty_names);
+  m.def(
+      "fma_peak",
+      [](bool float32, int threads) {
+        double peak = 0;
+        without_gil([&] { peak = float32 ? fma_peak<float>(threads) : fma_peak<double>(threads); });
+        return peak;
+      },
+      py::arg("float32"), py::arg("num_threads"));
+  m.def(
+      "stream_bandwidth",
+      [](int threads) {
+        double bandwidth = 0;
+        without_gil([&] { bandwidth = stream_bandwidth(threads); });
+        return bandwidth;
+      },
+      py::arg("num_threads"));
 }
 
 }  // namespace normrnn::bindings

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
-#include <new>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -25,28 +23,30 @@ int64_t product(Sizes... sizes) {
   return total;
 }
 
-// Cache-line aligned array of T, not initialised.
+// Cache-line aligned memory, not initialised. What is given back is kept for the next call of the
+// same size, because fresh pages cost more than the arithmetic done on them; what is kept and what
+// is in use together never exceed the most that was ever in use. Throws std::bad_alloc.
+void* take_memory(int64_t bytes);
+void give_memory(void* memory, int64_t bytes);
+
 template <class T>
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(int64_t count) : count_(count) {
-    const int64_t bytes = product(count + kLine, int64_t(sizeof(T))) / kLine * kLine;
-    data_ = static_cast<T*>(std::aligned_alloc(kLine, size_t(bytes)));
-    if (!data_) throw std::bad_alloc();
-  }
+  explicit Buffer(int64_t count)
+      : data_(static_cast<T*>(take_memory(product(count, int64_t(sizeof(T)))))), count_(count) {}
   Buffer(Buffer&& other) noexcept { swap(other); }
   Buffer& operator=(Buffer&& other) noexcept {
     swap(other);
     return *this;
   }
-  ~Buffer() { std::free(data_); }
+  ~Buffer() {
+    if (data_) give_memory(data_, count_ * int64_t(sizeof(T)));
+  }
   T* get() { return data_; }
   const T* get() const { return data_; }
-  int64_t count() const { return count_; }
 
  private:
-  static constexpr int64_t kLine = 64;
   void swap(Buffer& other) {
     std::swap(data_, other.data_);
     std::swap(count_, other.count_);

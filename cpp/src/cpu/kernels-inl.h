@@ -7,6 +7,7 @@
 #include "cpu/gemm.h"
 #include "cpu/layer-inl.h"
 #include "cpu/loss-inl.h"
+#include "cpu/peak-inl.h"
 #include "cpu/update-inl.h"
 
 #define NORMRNN_STRING_OF(x) #x
@@ -32,8 +33,9 @@ struct Table {
 #include "cells/cells.def"
   };
   static constexpr cpu::Kernels<T> kKernels = {
-      kCells,     kDenseWidth<T>, kLanes<T>,      matmul<T>, outer<T>,  pack<T>, pack_transposed<T>,
-      squares<T>, update<T>,      fingerprint<T>, loss<T>,   softmax<T>};
+      kCells,    kDenseWidth<T>,     kLanes<T>,  matmul<T>, outer<T>,
+      pack<T>,   pack_transposed<T>, squares<T>, update<T>, multiply_adds<T>,
+      stream<T>, fingerprint<T>,     loss<T>,    softmax<T>};
 };
 
 extern const cpu::Target kTarget;

@@ -145,6 +145,8 @@ struct Kernels {
   // [rule][penalty] in the order of rules.def and penalties.def
   void (*update)(int rule, const UpdateTensor<T>&, const T* rule_scalars, T clip_scale,
                  int64_t begin, int64_t end, UpdateSums& sums);
+  int64_t (*multiply_adds)(int64_t rounds, T* sink);  // see peak.h
+  void (*stream)(T* w, const T* g, int64_t count);
   uint64_t (*fingerprint)(const T* values, int64_t count);
   double (*loss)(int kind, const T* y, const T* target, T scale, int64_t count, T* dy);
   double (*softmax)(const T* logits, int64_t target, T scale, int64_t classes, T* d_logits);

@@ -220,6 +220,30 @@ void backward_epilogue(const LayerBackward<T>& op, const T* tile, int64_t rows, 
   }
 }
 
+// Asks for what backward_epilogue will read: steps are taken backwards and rows lie far apart, which
+// hardware does not foresee, while the product in between gives the memory time to answer.
+template <class Cell, class T>
+void prefetch_step(const LayerBackward<T>& op, int64_t rows, int64_t panel, int64_t prev_first,
+                   int64_t first) {
+  const int64_t unit = panel * kDenseWidth<T>;
+  const auto fetch = [](const T* at) {
+    for (int byte = 0; byte < kDenseSets * NORMRNN_VECTOR_BYTES; byte += 64) {
+      __builtin_prefetch(reinterpret_cast<const char*>(at) + byte);
+    }
+  };
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int s = 0; s < Cell::kStates; ++s) {
+      fetch(op.state[s] + (prev_first + i) * op.state_ld + unit);
+    }
+    for (int j = 0; j < Cell::kTape; ++j) {
+      fetch(op.tape + ((first + i) * Cell::kTape + j) * op.tape_ld + unit);
+    }
+    if (op.dy.data) {
+      fetch(op.dy.data + (op.dy.slot ? op.dy.slot[first + i] : first + i) * op.dy.ld + unit);
+    }
+  }
+}
+
 // Steps run against the recursion; `before` below is the step after in time, done just before.
 // Rows that only begin here (their sequence ends at this step) have no product; rows whose sequence
 // began at the step before leave their product in d_state, as dL/d initial state.
@@ -243,6 +267,10 @@ void layer_backward(const LayerBackward<T>& op, Worker& worker) {
         const int64_t height = even_height(end - begin, kDenseRows);
         for (int64_t r = begin; r < end; r += height) {
           const int64_t rows = min_of(height, end - r);
+          if (part != 2) {
+            prefetch_step<Cell, T>(op, rows, p, step ? op.batch + clock.begin(step - 1) + r : r,
+                                   clock.begin(step) + r);
+          }
           Segment<T> product{};
           if (part != 1) {
             product = {

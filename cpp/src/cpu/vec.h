@@ -35,7 +35,7 @@ constexpr int kLanes = NORMRNN_VECTOR_BYTES / int(sizeof(T));
 
 template <class T>
 NORMRNN_INLINE Vec<T> splat(T value) {
-  return Vec<T>{} + value;
+  return value - Vec<T>{};  // one broadcast: x - 0 is x, where x + 0 is not if x is -0
 }
 
 template <class T>

@@ -45,11 +45,7 @@ class L2(Penalty):
 
     strength: float
     center: NDArray[Any] | Mapping[str, NDArray[Any]] | None = None
-
-    @property
-    def kernel(self) -> str:
-        """``"l2"``, or ``"l2_center"`` with a centre."""
-        return "l2" if self.center is None else "l2_center"
+    kernel = "l2"  # with a centre too: the kernel takes none as zero
 
     def __post_init__(self) -> None:
         """Check the strength and take a copy of the centre, which must not follow the weights."""

@@ -194,7 +194,7 @@ def _select(counted: NDArray[np.bool_], values: Array) -> Array:
 def _scale(reduction: str, y: Array, counted: int, batch_first: bool) -> float:
     """Return what the total is multiplied by."""
     if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+        raise ValueError(f"reduction: expected 'sum', 'mean' or 'batch_mean', got {reduction!r}")
     batch: int = y.shape[0] if batch_first or y.ndim == 2 else y.shape[1]
     count = {"sum": 1, "mean": counted, "batch_mean": batch}[reduction]
     return 1.0 / max(count, 1)

@@ -86,7 +86,7 @@ def forward(
     [1.0, 1.5, 1.75]
     """
     if cell not in CELLS:
-        raise ValueError(f"cell: expected one of {', '.join(sorted(CELLS))}, got {cell!r}")
+        raise ValueError(f"cell: expected one of {', '.join(map(repr, CELLS))}, got {cell!r}")
     model = CELLS[cell]
     if c0 is not None and model.states == 1:
         raise ValueError(f"c0: expected None for cell {cell!r}, got an array")

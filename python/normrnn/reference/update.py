@@ -80,8 +80,11 @@ def update(
 
     Raises
     ------
-    ValueError
-        If names or shapes do not agree, or the rule needs a state and there is none.
+    FloatingPointError
+        If a gradient is NaN or infinite.
+    TypeError, ValueError
+        If names or shapes do not agree, or the rule needs a state and there is none. Whatever is
+        raised, nothing has changed.
 
     Examples
     --------
@@ -95,11 +98,10 @@ def update(
     >>> params["weight_hh_l0"].item(), info.penalty
     (1.7, 2.0)
     """
-    # Everything that can be wrong is found before the first weight changes.
     _check(params, grads)
     if state is None:
         if rule.slots:
-            raise ValueError(f"state: expected init_state(rule, params) for {rule}, got None")
+            raise TypeError(f"state: expected init_state(rule, params) for {rule}, got None")
         state = init_state(rule, params)
     penalties = resolve(penalty, params)
     for name, one in penalties.items():
@@ -155,8 +157,13 @@ def _check(params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
         raise ValueError(f"grads: expected names {sorted(params)}, got {sorted(grads)}")
     for name, w in params.items():
         if grads[name].shape != w.shape:
-            raise ValueError(
-                f"{name}: expected a gradient of shape {w.shape}, got {grads[name].shape}"
+            raise ValueError(f"grads[{name!r}]: expected shape {w.shape}, got {grads[name].shape}")
+    for name, g in grads.items():
+        wrong = np.argwhere(~np.isfinite(g))
+        if len(wrong):
+            at = tuple(wrong[0].tolist())
+            raise FloatingPointError(
+                f"grads[{name!r}]: expected finite values, got {g[at]} at index {at}"
             )
 
 

@@ -1,0 +1,45 @@
+"""Forward inference, forward with tape, and forward + backward: the core against the reference.
+
+U x is inside every figure; the flops are those of the products with U and W, three times over for
+forward + backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import normrnn as nr
+from normrnn import reference
+from points import Problem, assert_close
+
+
+def test_forward(problem: Problem, engine: str, timed: Callable[..., None]) -> None:
+    cell, x, params = problem.cell, problem.x, problem.params
+    expected = reference.forward(cell, x, params, need_grad=False)
+    assert_close(nr.forward(cell, x, params, need_grad=False).y, expected.y)
+    run = nr.forward if engine == "core" else reference.forward
+    timed(
+        lambda: run(cell, x, params, need_grad=False), flops=problem.flops, slow=engine == "numpy"
+    )
+
+
+def test_forward_tape(problem: Problem, engine: str, timed: Callable[..., None]) -> None:
+    cell, x, params = problem.cell, problem.x, problem.params
+    assert_close(nr.forward(cell, x, params).y, reference.forward(cell, x, params).y)
+    run = nr.forward if engine == "core" else reference.forward
+    timed(lambda: run(cell, x, params), flops=problem.flops, slow=engine == "numpy")
+
+
+def test_forward_backward(problem: Problem, engine: str, timed: Callable[..., None]) -> None:
+    cell, x, params, dy = problem.cell, problem.x, problem.params, problem.dy
+    got = nr.backward(nr.forward(cell, x, params).tape, dy)
+    expected = reference.backward(reference.forward(cell, x, params).tape, dy)
+    assert_close(got.x, expected.x)
+    for name, gradient in expected.params.items():
+        assert_close(got.params[name], gradient)
+    module = nr if engine == "core" else reference
+    timed(
+        lambda: module.backward(module.forward(cell, x, params).tape, dy),
+        flops=3 * problem.flops,
+        slow=engine == "numpy",
+    )

@@ -1,0 +1,98 @@
+"""Shared by all benchmarks: the machine's peaks, measured in the same run, and how rows name them.
+
+Run with ``nox -s bench``, or ``python -m pytest bench -o python_files=bench_*.py``. Every benchmark
+checks the core's result against the NumPy reference before it times anything.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import normrnn as nr
+from normrnn import _core
+
+sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not find points.py
+from points import SHAPES, Problem, make_problem
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine can do at best with the threads in use."""
+
+    flops: float  # float32 operations a second, a multiply-add counting two
+    bandwidth: float  # bytes a second over the three streams of a plain update
+
+
+@pytest.fixture(scope="session")
+def machine() -> Machine:
+    threads = nr.get_num_threads()
+    measured = Machine(_core.fma_peak(True, threads), _core.stream_bandwidth(threads))
+    print(
+        f"\ntarget {_core.config()['target']}, {threads} threads, FMA peak "
+        f"{measured.flops / 1e9:.0f} GFLOP/s, streams {measured.bandwidth / 1e9:.0f} GB/s"
+    )
+    return measured
+
+
+@pytest.fixture(params=SHAPES, ids=lambda s: f"{s[0]}-T{s[1]}-B{s[2]}-I{s[3]}-H{s[4]}")
+def problem(request: pytest.FixtureRequest) -> Problem:
+    return make_problem(*request.param)
+
+
+@pytest.fixture(params=["core", "numpy"])
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def timed(benchmark: Any, machine: Machine) -> Callable[..., None]:
+    """Time a call, and write down which fraction of the machine's peak it reached."""
+
+    def run(
+        call: Callable[[], object], *, flops: float = 0, bytes_: float = 0, slow: bool = False
+    ) -> None:
+        if slow:
+            benchmark.pedantic(call, rounds=3, iterations=1, warmup_rounds=1)
+        else:
+            benchmark(call)
+        seconds = benchmark.stats.stats.median
+        if flops:
+            benchmark.extra_info["fraction of FMA peak"] = round(flops / seconds / machine.flops, 3)
+        if bytes_:
+            fraction = bytes_ / seconds / machine.bandwidth
+            benchmark.extra_info["fraction of streaming bandwidth"] = round(fraction, 3)
+
+    return run
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
+    """List every row's median and fractions; for pairs, how much faster the core is."""
+    session = getattr(config, "_benchmarksession", None)
+    if session is None or not session.benchmarks:
+        return
+    rows: dict[tuple[str, str], Any] = {}
+    for bench in session.benchmarks:
+        if not bench.has_error:
+            test, _, parameters = bench.name.partition("[")
+            points = parameters.rstrip("]").split("-")
+            engine = next((p for p in points if p in ("core", "numpy")), "core")
+            point = "-".join(p for p in points if p != engine)
+            rows[test.removeprefix("test_"), point, engine] = bench
+    terminalreporter.section("fractions of the peaks measured in this run")
+    for (test, point, engine), bench in rows.items():
+        if engine == "core":
+            peaks = ", ".join(
+                f"{v:.0%} of {k.split('of ')[1]}" for k, v in bench.extra_info.items()
+            )
+            other = rows.get((test, point, "numpy"))
+            ratio = f"{other.stats.median / bench.stats.median:7.1f} x numpy" if other else ""
+            terminalreporter.write_line(
+                f"{test:18} {point:30} {bench.stats.median * 1e3:10.3f} ms {ratio}  {peaks}"
+            )

@@ -1,0 +1,114 @@
+"""The command line: ``normrnn demo`` trains on real data, ``normrnn config`` shows the build.
+
+It needs the extra ``demo``. Nothing is imported from it until `main` runs, so that a plain
+installation can say what is missing.
+"""
+
+import io
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import normrnn as nr
+
+if TYPE_CHECKING:
+    import typer
+
+__all__ = ["build_app", "main"]
+
+EXTRA = ("matplotlib", "tqdm", "typer")  # the modules that the extra `demo` brings
+
+
+def main() -> None:
+    """Run the command line; the entry point of ``normrnn``."""
+    try:
+        build_app()()
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in EXTRA:
+            raise
+        sys.exit(f'normrnn: {missing} is not installed; install with pip install "normrnn[demo]"')
+
+
+def build_app() -> "typer.Typer":
+    """Make the typer application with its two commands.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If typer is not installed.
+    """
+    import typer
+
+    app = typer.Typer(
+        help="Recurrent networks held in check by norms.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+
+    @app.command()
+    def demo(
+        data: Annotated[
+            Literal["text", "sunspots"],
+            typer.Option(
+                help="text: a GRU language model of Python's own manual, a minute on two cores. "
+                "sunspots: an Elman network forecasts next year's sunspots, a few seconds."
+            ),
+        ] = "text",
+        seconds: Annotated[
+            float | None,
+            typer.Option(min=0.1, help="About this much training time per run [text: 22]."),
+        ] = None,
+        steps: Annotated[
+            int | None,
+            typer.Option(
+                min=1, help="Training steps per run: the same numbers every time [sunspots: 3000]."
+            ),
+        ] = None,
+        strength: Annotated[
+            float | None,
+            typer.Option(min=0, help="λ of the penalised run [text: 1e-4, sunspots: 1]."),
+        ] = None,
+        seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights.")] = 0,
+        threads: Annotated[
+            int | None,
+            typer.Option(min=1, max=1024, help="Threads of the core [all cores]."),
+        ] = None,
+        output: Annotated[
+            Path | None,
+            typer.Option(dir_okay=False, help="Where the picture goes [normrnn-demo-DATA.png]."),
+        ] = None,
+    ) -> None:
+        """Train twice on real data, without a penalty and with L2, and compare."""
+        if seconds is not None and steps is not None:
+            raise typer.BadParameter("give --seconds or --steps, not both")
+        if strength is not None and not math.isfinite(strength):
+            raise typer.BadParameter(f"--strength: expected a finite number, got {strength}")
+        output = output or Path(f"normrnn-demo-{data}.png")
+        if not output.parent.is_dir():  # better now than after a minute of training
+            raise typer.BadParameter(f"--output: there is no folder {output.parent}")
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal may lack the λ
+        if threads is not None:
+            nr.set_num_threads(threads)
+        try:
+            from normrnn.demo import sunspots, text
+
+            chosen = text if data == "text" else sunspots
+            chosen.run(output, steps=steps, seconds=seconds, strength=strength, seed=seed)
+        except KeyboardInterrupt:
+            typer.echo("\nStopped.", err=True)
+            raise typer.Exit(130) from None  # what a shell expects after Ctrl-C
+
+    @app.command()
+    def config() -> None:
+        """Show version, compiler, instruction sets and threads of this installation."""
+        nr.show_config()
+
+    return app
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,314 @@
+"""The core's update against the reference's, and what it refuses."""
+
+import re
+from copy import deepcopy
+from dataclasses import fields, replace
+from typing import Any, get_type_hints
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import normrnn as nr
+from normrnn import reference
+
+DTYPES = ("float32", "float64")
+NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "weight_hy", "bias_hy")
+PATTERNS = ("weight_*", "weight_hh_*", "*", "*_l0", "bias_*", "bias_hy")
+# An element passes some twenty roundings a step, of numbers of order 1; norms and the penalty are
+# sums, in T within blocks of 4096 elements: at most a thousand additions to a lane.
+ELEMENT = {"float32": 20 * 2**-23, "float64": 20 * 2**-52}
+SUM = {"float32": 1000 * 2**-24, "float64": 1e-12}
+
+
+def drawn(cls: type) -> st.SearchStrategy:
+    """Instances of a rule or a penalty from the registry, whatever its fields are."""
+    hints = get_type_hints(cls)
+    of_type = {float: st.floats(0.001, 0.9), bool: st.booleans()}
+    return st.builds(
+        cls, **{f.name: of_type[hints[f.name]] for f in fields(cls) if hints[f.name] in of_type}
+    )
+
+
+RULES = st.one_of([drawn(cls) for cls in nr.rules.registry().values()])
+PENALTIES = st.one_of([drawn(cls) for cls in nr.penalties.registry().values()])
+
+
+@st.composite
+def penalty_arguments(draw: st.DrawFn, centers: dict[str, np.ndarray]) -> Any:
+    def one() -> Any:
+        penalty = draw(PENALTIES)
+        if any(f.name == "center" for f in fields(penalty)) and draw(st.booleans()):
+            penalty = replace(penalty, center=centers)
+        return nr.Prox(penalty) if draw(st.booleans()) else penalty
+
+    kind = draw(st.sampled_from(["none", "one", "mapping"]))
+    if kind == "mapping":
+        patterns = draw(st.lists(st.sampled_from(PATTERNS), unique=True, min_size=1))
+        return {pattern: draw(st.none()) or one() for pattern in patterns}
+    return one() if kind == "one" else None
+
+
+def draw_params(dtype: str, seed: int, shapes: list[tuple[int, ...]]) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    params = {
+        name: rng.standard_normal(shape).astype(dtype)
+        for name, shape in zip(NAMES, shapes, strict=True)
+    }
+    for w in params.values():
+        w[rng.uniform(size=w.shape) < 0.1] = 0  # where L1 has its kink
+    return params
+
+
+def in_float64(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: in_float64(value) for key, value in tree.items()}
+    return tree.astype(np.float64) if isinstance(tree, np.ndarray) else tree
+
+
+SHAPES = st.sampled_from([(0,), (1,), (3,), (17,), (5, 7), (4, 0), (64, 65), (3, 4096), (2, 3, 4)])
+
+
+@settings(max_examples=500)
+@given(
+    data=st.data(),
+    rule=RULES,
+    shapes=st.lists(SHAPES, min_size=5, max_size=5),
+    clip_norm=st.sampled_from([None, 0.01, 1.0, 1e9]),
+    dtype=st.sampled_from(DTYPES),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_agrees_with_the_reference(
+    data: st.DataObject, rule: nr.rules.Rule, shapes: list, clip_norm: Any, dtype: str, seed: int
+) -> None:
+    params = draw_params(dtype, seed, shapes)
+    centers = draw_params(dtype, seed + 1, shapes)
+    penalty = data.draw(penalty_arguments(centers), "penalty")
+    state = nr.init_state(rule, params) if rule.slots or data.draw(st.booleans()) else None
+    expected, expected_state = in_float64(params), in_float64(state)
+    for step in range(3):
+        grads = draw_params(dtype, seed + 2 + step, shapes)
+        before = deepcopy(grads)
+        info = nr.update(params, grads, state, rule=rule, penalty=penalty, clip_norm=clip_norm)
+        wanted = reference.update(
+            expected,
+            in_float64(grads),
+            expected_state,
+            rule=rule,
+            penalty=with_center_in_float64(penalty),
+            clip_norm=clip_norm,
+        )
+        for name, w in params.items():
+            check(w, expected[name], dtype)
+            np.testing.assert_array_equal(grads[name], before[name])
+        for field in fields(info):
+            actual = getattr(info, field.name)
+            assert type(actual) is float
+            # Weights that differ by ELEMENT have norms that do, and none is a sum of many.
+            tolerance = {"rtol": SUM[dtype], "atol": 10 * ELEMENT[dtype]}
+            np.testing.assert_allclose(actual, getattr(wanted, field.name), **tolerance)
+        if state is not None:
+            assert state["step"] == expected_state["step"] == step + 1
+            for slot in rule.slots:
+                for name, array in state[slot].items():
+                    check(array, expected_state[slot][name], dtype)
+        # What differs by then may not grow: the next step starts from the same numbers.
+        expected, expected_state = in_float64(params), in_float64(state)
+
+
+def check(actual: np.ndarray, expected: np.ndarray, dtype: str) -> None:
+    assert actual.dtype == dtype
+    scale = max(1.0, np.max(np.abs(expected), initial=0))
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=ELEMENT[dtype] * scale)
+
+
+def with_center_in_float64(penalty: Any) -> Any:
+    """The same penalty with its centre in float64, as the reference gets its weights."""
+    if isinstance(penalty, dict):
+        return {key: with_center_in_float64(one) for key, one in penalty.items()}
+    if isinstance(penalty, nr.Prox):
+        return nr.Prox(with_center_in_float64(penalty.penalty))
+    if getattr(penalty, "center", None) is None:
+        return penalty
+    return replace(penalty, center=in_float64(penalty.center))
+
+
+def whole_problem(dtype: str = "float32") -> dict[str, Any]:
+    """Arguments of a step with slots, a penalty and clipping."""
+    params = nr.init_params("gru", 3, 5, output_size=2, dtype=dtype)
+    grads = {name: np.full_like(w, 0.5) for name, w in params.items()}
+    rule = nr.Adam(0.1)
+    state = nr.init_state(rule, params)
+    nr.update(params, grads, state, rule=rule)
+    return {"params": params, "grads": grads, "state": state, "rule": rule, "penalty": nr.L2(0.1)}
+
+
+def assert_refused(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    """The call raises with just this message, and no array or step has changed."""
+    before = deepcopy(arguments)
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        nr.update(**arguments)
+    for key in ("params", "grads"):
+        for name, array in before[key].items():
+            np.testing.assert_array_equal(arguments[key][name], array)
+    assert arguments["state"]["step"] == before["state"]["step"]
+    for slot in arguments["rule"].slots:
+        for name, array in before["state"][slot].items():
+            np.testing.assert_array_equal(arguments["state"][slot][name], array)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [("weight_ih_l0", (0, 0)), ("weight_hh_l0", (14, 4))])
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_a_gradient_that_is_not_finite(
+    dtype: str, bad: float, place: tuple, clip_norm: float | None
+) -> None:
+    name, index = place
+    arguments = whole_problem(dtype) | {"clip_norm": clip_norm}
+    arguments["grads"][name][index] = bad
+    text = f"grads['{name}']: expected finite values, got {bad} at index {index}"
+    assert_refused(arguments, FloatingPointError, text)
+    arguments["grads"][name][index] = 0
+    nr.update(**arguments)  # and the next step works
+    assert arguments["state"]["step"] == 2
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def misaligned(array: np.ndarray) -> np.ndarray:
+    buffer = np.zeros(array.nbytes + 1, np.uint8)
+    moved = buffer[1:].view(array.dtype).reshape(array.shape)
+    moved[...] = array
+    return moved
+
+
+LAYOUT = "expected a C-contiguous, aligned array to change in place, got another layout"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (read_only, "expected a writeable array, got a read-only one"),
+        (np.asfortranarray, LAYOUT),
+        (lambda a: np.repeat(a, 2, axis=1)[:, ::2], LAYOUT),
+        (lambda a: a[::-1], LAYOUT),
+        (misaligned, LAYOUT),
+    ],
+    ids=["read-only", "Fortran", "strided", "negative stride", "misaligned"],
+)
+@pytest.mark.parametrize("where", ["params", "exp_avg", "exp_avg_sq"])
+def test_what_changes_in_place_is_never_a_copy(change: Any, complaint: str, where: str) -> None:
+    arguments = whole_problem()
+    name = "weight_hh_l0"
+    if where == "params":
+        arguments["params"][name] = change(arguments["params"][name])
+        argument = f"params['{name}']"
+    else:
+        slot = arguments["state"][where]
+        slot[name] = change(slot[name])
+        argument = f"state, slot {arguments['rule'].slots.index(where)} of '{name}'"
+    assert_refused(arguments, ValueError, f"{argument}: {complaint}")
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        ({"v": 9}, "params['v']: {}params['w']"),
+        ({"v": 11, "gradient of v": 20}, "grads['v']: {}params['v']"),
+        ({"gradient of w": 45}, "params['v']: {}grads['w']"),
+        ({"velocity of v": 5}, "state, slot 0 of 'v': {}params['w']"),
+        ({"velocity of v": 105}, "state, slot 0 of 'v': {}grads['w']"),
+        ({"velocity of v": 205}, "state, slot 0 of 'v': {}state, slot 0 of 'w'"),
+    ],
+)
+def test_arrays_that_overlap(places: dict[str, int], message: str) -> None:
+    """Ten floats each, at these places in one memory."""
+    usual = {"w": 0, "v": 50, "gradient of w": 100, "gradient of v": 150}
+    memory = np.arange(300, dtype=np.float32)
+    usual |= {"velocity of w": 200, "velocity of v": 250}
+    at = {name: memory[place : place + 10] for name, place in (usual | places).items()}
+    arguments = {
+        "params": {"w": at["w"], "v": at["v"]},
+        "grads": {"w": at["gradient of w"], "v": at["gradient of v"]},
+        "state": {"step": 0, "velocity": {n: at[f"velocity of {n}"] for n in ("w", "v")}},
+        "rule": nr.Momentum(0.1),
+    }
+    text = message.format("expected memory of its own, got an overlap with ")
+    assert_refused(arguments, ValueError, text)
+    np.testing.assert_array_equal(memory, np.arange(300))
+
+
+def test_neighbours_and_gradients_that_are_one_array_do_not_overlap() -> None:
+    memory, gradient = np.zeros(20, np.float32), np.ones(10, np.float32)
+    params = {"w": memory[:10], "v": memory[10:]}
+    nr.update(params, {"w": gradient, "v": gradient}, rule=nr.SGD(0.5))
+    assert memory.tolist() == [-0.5] * 20
+
+
+@pytest.mark.parametrize("change", [np.asfortranarray, misaligned, lambda a: a[::-1][::-1]])
+def test_gradients_may_have_any_layout(change: Any) -> None:
+    plain, other = whole_problem(), whole_problem()
+    rng = np.random.default_rng(0)
+    for name in plain["grads"]:
+        plain["grads"][name][...] = rng.standard_normal(plain["grads"][name].shape)
+        other["grads"][name] = change(plain["grads"][name])
+    assert nr.update(**plain) == nr.update(**other)
+    for name, w in plain["params"].items():
+        np.testing.assert_array_equal(other["params"][name], w)
+
+
+def test_biases_are_exempt_unless_named() -> None:
+    def moved(penalty: Any) -> set[str]:
+        params = {name: np.ones(3) for name in NAMES}
+        grads = {name: np.zeros(3) for name in NAMES}
+        nr.update(params, grads, rule=nr.SGD(0.1), penalty=penalty)
+        return {name for name, w in params.items() if (w != 1).any()}
+
+    weights = {"weight_ih_l0", "weight_hh_l0", "weight_hy"}
+    for penalty in (nr.L2(0.1), nr.Prox(nr.L2(0.1)), {"*": nr.L2(0.1)}):
+        assert moved(penalty) == weights
+    assert moved({"bias*": nr.L1(0.1)}) == set(NAMES) - weights
+    assert moved({"weight_hh_*": None, "*_l0": nr.L2(0.1)}) == {"weight_ih_l0"}  # the first counts
+    message = f"penalty: expected a pattern that matches one of {list(NAMES)}, got 'weight_xx'"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        moved({"weight_xx": nr.L2(0.1)})
+
+
+def test_gradients_whose_squares_overflow() -> None:
+    """In float64 the square of 1e200 is not finite, but the norm is."""
+    norm = np.sqrt(3) * 1e200
+    params = {"w": np.zeros(3)}
+    info = nr.update(params, {"w": np.full(3, 1e200)}, rule=nr.SGD(0.1), clip_norm=1.0)
+    np.testing.assert_allclose(params["w"], -0.1 / np.sqrt(3), rtol=1e-14)
+    np.testing.assert_allclose([info.grad_norm, info.clip_scale], [norm, 1 / norm], rtol=1e-14)
+
+
+def test_steps_whose_squares_overflow() -> None:
+    norm = np.sqrt(3) * 1e200
+    params = {"w": np.zeros(3)}
+    info = nr.update(params, {"w": np.full(3, 1e200)}, rule=nr.SGD(0.1))
+    np.testing.assert_allclose(params["w"], -1e199, rtol=1e-14)
+    norms = [info.grad_norm, info.update_norm, info.param_norm]
+    np.testing.assert_allclose(norms, [norm, 0.1 * norm, 0.1 * norm], rtol=1e-14)
+
+
+def test_float32_sums_do_not_overflow() -> None:
+    """Squares of float32 numbers up to 1e38 fit into the float64 that sums them."""
+    params = {"w": np.full(3, 1e30, np.float32)}
+    info = nr.update(
+        params, {"w": np.full(3, 1e30, np.float32)}, rule=nr.SGD(0.5), penalty=nr.Prox(nr.L2(1e-9))
+    )
+    norm = np.sqrt(3) * 1e30
+    norms = [info.grad_norm, info.update_norm, info.param_norm]
+    np.testing.assert_allclose(norms, [norm, 0.5 * norm, 0.5 * norm], rtol=1e-6)
+    np.testing.assert_allclose(info.penalty, 3e51, rtol=1e-6)
+
+
+def test_no_parameters_at_all() -> None:
+    assert nr.update({}, {}, rule=nr.SGD(0.1)) == nr.results.UpdateInfo(0.0, 0.0, 0.0, 0.0, 1.0)
