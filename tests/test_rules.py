@@ -109,15 +109,15 @@ def test_kernels_and_scalars() -> None:
 
 @pytest.mark.parametrize("rule", [Adam(lr=0.3, eps=0.01), AdamW(lr=0.3, beta1=0.2, beta2=0.5)])
 def test_adam_from_its_scalars(rule: Adam) -> None:
-    """What the kernel computes: s0 m / (sqrt(v) s4 + s3)."""
+    """What the kernel computes: s0 m / (sqrt(v) s6 + s5)."""
     w = draw(0)["weight_ih_l0"]
     slots = {slot: np.zeros_like(w) for slot in rule.slots}
     for t in (1, 2, 3):
         delta, prox_step = rule.step(w, draw(t)["weight_ih_l0"], slots, t)
         s = rule.scalars(t)
-        root = np.sqrt(slots["exp_avg_sq"]) * s[4] + s[3]
+        root = np.sqrt(slots["exp_avg_sq"]) * s[6] + s[5]
         np.testing.assert_allclose(delta, s[0] * slots["exp_avg"] / root, rtol=1e-14)
-        expected = s[5] if rule.decoupled else s[5] / root
+        expected = s[7] if rule.decoupled else s[7] / root
         np.testing.assert_allclose(prox_step, expected, rtol=1e-14)
 
 
@@ -192,6 +192,13 @@ def test_clipping_and_what_update_reports(clip_norm: float | None, dtype: str, s
 def test_zero_gradients_are_not_scaled() -> None:
     info = reference.update({"w": np.ones(2)}, {"w": np.zeros(2)}, rule=SGD(0.1), clip_norm=1.0)
     assert (info.grad_norm, info.clip_scale, info.update_norm) == (0.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_norms_whose_squares_leave_float64(size: float) -> None:
+    info = reference.update({"w": np.zeros(4)}, {"w": np.full(4, size)}, rule=SGD(0.5))
+    np.testing.assert_allclose(info.grad_norm, 2 * size, rtol=1e-15)
+    np.testing.assert_allclose([info.update_norm, info.param_norm], size, rtol=1e-15)
 
 
 def test_a_mapping_gives_each_parameter_its_penalty() -> None:

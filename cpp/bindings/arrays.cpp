@@ -102,16 +102,39 @@ NORMRNN_INSTANTIATE(double)
 NORMRNN_INSTANTIATE(int64_t)
 NORMRNN_INSTANTIATE(bool)
 
-int threads_of(const py::object& num_threads) {
-  if (num_threads.is_none()) return normrnn::num_threads();
-  if (!py::isinstance<py::int_>(num_threads) || py::isinstance<py::bool_>(num_threads)) {
-    refuse_type("num_threads", "None or an integer", type_of(num_threads));
+std::string text_in(const std::string& name, const py::handle& object) {
+  if (!py::isinstance<py::str>(object)) refuse_type(name, "a string", type_of(object));
+  return object.cast<std::string>();
+}
+
+bool flag_in(const std::string& name, const py::handle& object) {
+  if (!py::isinstance<py::bool_>(object)) refuse_type(name, "True or False", type_of(object));
+  return object.cast<bool>();
+}
+
+py::dict dict_in(const std::string& name, const py::handle& object) {
+  if (!py::isinstance<py::dict>(object)) refuse_type(name, "a dict", type_of(object));
+  return py::reinterpret_borrow<py::dict>(object);
+}
+
+int count_in(const std::string& name, const py::handle& object, const std::string& expected) {
+  if (!PyIndex_Check(object.ptr()) || py::isinstance<py::bool_>(object) ||
+      py::isinstance<py::array>(object)) {
+    refuse_type(name, expected, type_of(object));
   }
-  const long long count = num_threads.cast<long long>();
-  if (count < 1 || count > 1024) {
-    refuse_value("num_threads", "an integer from 1 to 1024", std::to_string(count));
+  const auto number = py::reinterpret_steal<py::int_>(PyNumber_Index(object.ptr()));
+  if (!number) throw py::error_already_set();
+  int overflow = 0;
+  const long long count = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
+  if (overflow || count < 1 || count > kMaxThreads) {
+    refuse_value(name, "an integer from 1 to " + std::to_string(kMaxThreads), py::str(number));
   }
   return int(count);
+}
+
+int threads_of(const py::handle& num_threads) {
+  if (num_threads.is_none()) return normrnn::num_threads();
+  return count_in("num_threads", num_threads, "None or an integer");
 }
 
 }  // namespace normrnn::bindings

@@ -63,7 +63,12 @@ T* mutable_data(py::array& array) {
   return static_cast<T*>(array.mutable_data());
 }
 
-int threads_of(const py::object& num_threads);  // None: nr.get_num_threads()
+std::string text_in(const std::string& name, const py::handle& object);
+bool flag_in(const std::string& name, const py::handle& object);
+py::dict dict_in(const std::string& name, const py::handle& object);
+// An integer from 1 to 1024; `expected` says what else might have been.
+int count_in(const std::string& name, const py::handle& object, const std::string& expected);
+int threads_of(const py::handle& num_threads);  // None: nr.get_num_threads()
 
 // Runs the core without the GIL; an interrupt becomes the Python exception that is already set.
 template <class F>

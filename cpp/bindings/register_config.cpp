@@ -40,13 +40,7 @@ void register_config(py::module_& m) {
   m.def("get_num_threads", num_threads);
   m.def(
       "set_num_threads",
-      [](const py::object& count) {
-        if (!py::isinstance<py::int_>(count) || py::isinstance<py::bool_>(count)) {
-          refuse_type("count", "an integer", type_of(count));
-        }
-        set_num_threads(
-            int(std::min<long long>(std::max<long long>(count.cast<long long>(), -1), 1 << 20)));
-      },
+      [](const py::object& count) { set_num_threads(count_in("count", count, "an integer")); },
       py::arg("count"));
   m.def("cells", [] {
     py::dict d;

@@ -103,10 +103,12 @@ py::tuple forward_of(Network net, const py::object& x_object, const py::object& 
   return py::make_tuple(y, states, handle);
 }
 
-py::tuple forward_any(const std::string& cell, const py::object& x, const py::dict& params,
+py::tuple forward_any(const py::object& cell, const py::object& x, const py::object& params,
                       const py::object& h0, const py::object& c0, const py::object& lengths,
-                      bool batch_first, bool need_grad, const py::object& num_threads) {
-  Network net = read_network(cell, params);
+                      const py::object& first, const py::object& grad,
+                      const py::object& num_threads) {
+  Network net = read_network(text_in("cell", cell), dict_in("params", params));
+  const bool batch_first = flag_in("batch_first", first), need_grad = flag_in("need_grad", grad);
   const int threads = threads_of(num_threads);
   const auto run = net.float32 ? forward_of<float> : forward_of<double>;
   return run(std::move(net), x, h0, c0, lengths, batch_first, need_grad, threads);
@@ -146,11 +148,7 @@ py::tuple backward_of(const Tape<T>& tape, const TapeHandle& handle, const py::o
   py::array_t<T> h_norm = make<T>({shape.layers * shape.directions, py::ssize_t(shape.times)});
   call.h_norm = h_norm.mutable_data();
   call.threads = threads;
-  try {
-    without_gil([&] { backward(tape, call); });
-  } catch (const std::runtime_error& error) {
-    throw py::value_error(error.what());
-  }
+  without_gil([&] { backward(tape, call); });
   return py::make_tuple(params, dx, d_initial, h_norm);
 }
 

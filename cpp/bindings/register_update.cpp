@@ -131,7 +131,7 @@ void register_update(py::module_& m) {
   m.def(
       "update",
       [](const py::list& tensors, const std::string& rule, const py::sequence& rule_scalars,
-         const py::object& clip_norm, const py::object& num_threads) {
+         const py::object& clip_norm, const py::object& num_threads, py::dict& state) {
         const int index = index_of("rule", rule_names(), rule);
         const double clip = clip_norm.is_none() ? std::numeric_limits<double>::infinity()
                                                 : clip_norm.cast<double>();
@@ -141,11 +141,14 @@ void register_update(py::module_& m) {
           const std::string name = "params['" + first[0].cast<std::string>() + "']";
           float32 = is_float32(name, as_array(name, first[1]));
         }
-        return (float32 ? update_of<float> : update_of<double>)(tensors, index, rule_scalars, clip,
-                                                                threads_of(num_threads));
+        const py::int_ next(state["step"].cast<long long>() + 1);
+        const py::tuple sums = (float32 ? update_of<float> : update_of<double>)(
+            tensors, index, rule_scalars, clip, threads_of(num_threads));
+        state["step"] = next;  // in here, where no interrupt comes between it and the weights
+        return sums;
       },
       py::arg("tensors"), py::arg("rule"), py::arg("rule_scalars"), py::arg("clip_norm"),
-      py::arg("num_threads"));
+      py::arg("num_threads"), py::arg("state"));
 }
 
 }  // namespace normrnn::bindings

@@ -206,7 +206,7 @@ template <class T>
 void backward(const Tape<T>& tape, const BackwardCall<T>& call) {
   if (weights_fingerprint(tape.weights, tape.shape, tape.cell->gates, call.threads) !=
       tape.fingerprint) {
-    throw std::runtime_error(
+    throw std::invalid_argument(
         "tape: expected the weights of its forward pass, got weights that were changed since");
   }
   BackwardPass<T>(tape, call).run();

@@ -64,4 +64,5 @@ def update(
     rule_scalars: Sequence[float],
     clip_norm: float | None,
     num_threads: int | None,
+    state: dict[str, Any],
 ) -> tuple[float, float, float, float, float]: ...

@@ -175,8 +175,8 @@ def forward(
     ((7, 2, 5), (1, 2, 5), False)
     """
     if lengths is not None:
-        lengths = np.asarray(lengths)
-        if lengths.dtype.kind not in "iu":
+        lengths = np.asanyarray(lengths)
+        if lengths.size and lengths.dtype.kind not in "iu":
             raise TypeError(f"lengths: expected integers, got dtype {lengths.dtype}")
         lengths = lengths.astype(np.int64, copy=False)
     y, states, tape = _core.forward(
@@ -267,7 +267,8 @@ def head_forward(h: Array, params: Mapping[str, Array], *, num_threads: int | No
     >>> nr.head_forward(np.array([[3.0, 4.0]]), head)
     array([[11.5]])
     """
-    return _core.head_forward(h, _head_weight(params), params.get("bias_hy"), num_threads)
+    weight = _head_weight(params)
+    return _core.head_forward(h, weight, params.get("bias_hy"), num_threads)
 
 
 def head_backward(
@@ -402,6 +403,9 @@ def update(
         raise TypeError(f"rule: expected a rule such as SGD(0.1), got {type(rule).__name__}")
     if clip_norm is not None:
         clip_norm = positive("clip_norm", clip_norm)
+    for argument, given in {"params": params, "grads": grads}.items():
+        if not isinstance(given, Mapping):
+            raise TypeError(f"{argument}: expected a mapping, got {type(given).__name__}")
     if params.keys() != grads.keys():
         odd = sorted(params.keys() ^ grads.keys())
         raise ValueError(f"grads: expected the names of params, got a difference in {odd}")
@@ -411,9 +415,7 @@ def update(
                 f"state: expected the dict of init_state for {type(rule).__name__}, got None"
             )
         state = {"step": 0}
-    for key in ("step", *rule.slots):
-        if key not in state:
-            raise ValueError(f"state: expected an entry {key!r} for {rule}, got {sorted(state)}")
+    _check_state(state, rule)
     tensors = []
     for name, one in resolve(penalty, params).items():
         missing = [slot for slot in rule.slots if name not in state[slot]]
@@ -421,10 +423,25 @@ def update(
             raise ValueError(f"state: expected {missing[0]!r} to hold {name!r}, got none")
         slots = [state[slot][name] for slot in rule.slots]
         tensors.append((name, params[name], grads[name], slots, _kernel_of(one, name, params)))
-    step = state["step"] + 1
-    sums = _core.update(tensors, rule.kernel, rule.scalars(step), clip_norm, num_threads)
-    state["step"] = step
-    return UpdateInfo(*sums)
+    scalars = rule.scalars(state["step"] + 1)
+    return UpdateInfo(*_core.update(tensors, rule.kernel, scalars, clip_norm, num_threads, state))
+
+
+def _check_state(state: object, rule: Rule) -> None:
+    if not isinstance(state, dict):
+        raise TypeError(f"state: expected the dict of init_state, got {type(state).__name__}")
+    for key in ("step", *rule.slots):
+        if key not in state:
+            raise ValueError(f"state: expected an entry {key!r} for {rule}, got {sorted(state)}")
+    step = state["step"]
+    if isinstance(step, bool) or not isinstance(step, int):
+        raise TypeError(f"state['step']: expected an integer, got {type(step).__name__}")
+    if step < 0:
+        raise ValueError(f"state['step']: expected an integer >= 0, got {step}")
+    for slot in rule.slots:
+        if not isinstance(state[slot], Mapping):
+            got = type(state[slot]).__name__
+            raise TypeError(f"state[{slot!r}]: expected a mapping of arrays, got {got}")
 
 
 def _kernel_of(
@@ -438,6 +455,8 @@ def _kernel_of(
 
 
 def _head_weight(params: Mapping[str, Array]) -> Array:
+    if not isinstance(params, Mapping):
+        raise TypeError(f"params: expected a mapping, got {type(params).__name__}")
     if "weight_hy" not in params:
         raise ValueError(f"params: expected a parameter named 'weight_hy', got {sorted(params)}")
     return params["weight_hy"]

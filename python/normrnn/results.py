@@ -63,6 +63,8 @@ class Gradients:
 class UpdateInfo:
     """What ``update`` returns; every norm is the l2 norm over all parameters together.
 
+    Squares are summed in float64: a step or weight beyond 1e154 makes its norm infinite.
+
     Attributes
     ----------
     penalty : float

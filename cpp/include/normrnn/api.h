@@ -74,7 +74,7 @@ struct BackwardCall {
   int threads = 1;
 };
 
-// Throws std::runtime_error if a weight has changed since the forward pass.
+// Throws std::invalid_argument if a weight has changed since the forward pass.
 template <class T>
 void backward(const Tape<T>& tape, const BackwardCall<T>& call);
 

@@ -55,6 +55,7 @@ struct Share {
 
 NORMRNN_INLINE Share share_of(const Worker& worker, const int64_t* row_begin, int64_t batch,
                               int64_t panels) {
+  if (worker.size() == 1) return {{0, batch}, {0, panels}};  // also where the pool was busy
   if (row_begin) {
     return {{row_begin[worker.rank()], row_begin[worker.rank() + 1]}, {0, panels}};
   }

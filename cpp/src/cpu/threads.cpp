@@ -13,6 +13,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -25,7 +26,6 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
-constexpr int kMaxThreads = 1024;
 constexpr int64_t kQuantum = 1 << 22;  // multiply-adds between looks at the clock: well under 1 ms
 constexpr auto kInterruptPeriod = std::chrono::milliseconds(20);
 constexpr int kSpinsToYield = 1 << 12;  // a waiter that shares its core lets the others go on
@@ -163,8 +163,16 @@ class Pool {
 
   void grow(int count) {
     while (int(seats_.size()) < count) {
-      seats_.push_back(std::make_unique<Seat>());
-      std::thread(serve, seats_.back().get(), int(seats_.size())).detach();
+      auto seat = std::make_unique<Seat>();
+      seats_.reserve(seats_.size() + 1);  // from here to push_back nothing may throw but the thread
+      try {
+        std::thread(serve, seat.get(), int(seats_.size()) + 1).detach();
+      } catch (const std::system_error& error) {
+        throw std::runtime_error("num_threads: expected threads that the system can start, got '" +
+                                 std::string(error.what()) + "' after " +
+                                 std::to_string(seats_.size() + 1));
+      }
+      seats_.push_back(std::move(seat));
     }
   }
 

@@ -44,6 +44,7 @@ enum class TaskKind { kCompute, kExact };
 // Runs task on up to `workers` workers, the caller among them; false if it was cancelled.
 bool run_team(int workers, Task task, void* context, TaskKind kind);
 
+constexpr int kMaxThreads = 1024;
 int default_threads();  // NORMRNN_NUM_THREADS, else CPUs allowed by affinity and cgroup
 int num_threads();
 void set_num_threads(int count);  // >= 1

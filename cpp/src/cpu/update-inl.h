@@ -107,23 +107,30 @@ double squares(const T* values, int64_t count) {
   return sum_lanes<double>(sum[0] + sum[1]);
 }
 
-// Two running sums over the bit patterns (Fletcher's check): additions only, sensitive to order.
+// Check sum of the bit patterns: each step is a bijection of the lane's hash that carries every bit
+// onwards, so that no sign flip or power of two cancels out.
 template <class T>
 uint64_t fingerprint(const T* values, int64_t count) {
-  typedef uint64_t Words __attribute__((vector_size(NORMRNN_VECTOR_BYTES)));
-  constexpr int kWords = NORMRNN_VECTOR_BYTES / 8;
-  Words first{}, second{};
-  for (int64_t i = 0; i < count; i += kLanes<T>) {
-    const Vec<T> v = load_n(values + i, int(min_of(kLanes<T>, count - i)));
-    first += (Words)v;
-    second += first;
+  typedef uint32_t Words __attribute__((vector_size(NORMRNN_VECTOR_BYTES)));
+  constexpr int kChains = 4;  // side by side, to hide the latency of the multiplication
+  Words hash[kChains] = {};
+  for (int64_t i = 0; i < count; i += kChains * kLanes<T>) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kChains; ++j) {
+      const int64_t at = i + j * kLanes<T>;
+      const int n = int(max_of(0, min_of(kLanes<T>, count - at)));
+      const Words mixed = hash[j] ^ (Words)load_n(values + at, n);
+      hash[j] = ((mixed << 13) | (mixed >> 19)) * 0x9e3779b1u + uint32_t(j + 1);
+    }
   }
-  uint64_t hash = 0x9e3779b97f4a7c15u * uint64_t(count + 1);
-  for (int i = 0; i < kWords; ++i) {
-    hash = (hash ^ first[i]) * 0xff51afd7ed558ccdu;
-    hash = (hash ^ second[i] ^ (hash >> 32)) * 0xc4ceb9fe1a85ec53u;
+  uint64_t sum = uint64_t(count);
+  for (int j = 0; j < kChains; ++j) {
+    for (int i = 0; i < NORMRNN_VECTOR_BYTES / 4; ++i) {
+      sum = (sum ^ hash[j][i]) * 0xff51afd7ed558ccdu;
+      sum ^= sum >> 33;
+    }
   }
-  return hash;
+  return sum;
 }
 
 }  // namespace normrnn::NORMRNN_TARGET

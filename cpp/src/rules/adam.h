@@ -1,6 +1,7 @@
 // Adam, and AdamW: the same step with the penalty decoupled from it.
 // m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2, w <- w - lr m^ / (sqrt(v^) + eps).
-// scalars: lr / (1 - b1^t), b1, b2, eps, 1 / sqrt(1 - b2^t), lr; slots: m, v.
+// scalars: lr / (1 - b1^t), b1, 1 - b1, b2, 1 - b2, eps, 1 / sqrt(1 - b2^t), lr; slots: m, v.
+// (1 - b2 comes from double: 1 - 0.999f in float is off by 1e-5.)
 // docs/equations.md#adam
 #pragma once
 
@@ -15,10 +16,10 @@ struct Adam {
 
   template <class V>
   static V step(V g, V* slot, const V* scalar, V& prox_step) {
-    slot[0] = scalar[1] * slot[0] + (1 - scalar[1]) * g;
-    slot[1] = scalar[2] * slot[1] + (1 - scalar[2]) * g * g;
-    const V scale = sqrt(slot[1]) * scalar[4] + scalar[3];
-    prox_step = kDecoupled ? scalar[5] : scalar[5] / scale;
+    slot[0] = scalar[1] * slot[0] + scalar[2] * g;
+    slot[1] = scalar[3] * slot[1] + scalar[4] * g * g;
+    const V scale = sqrt(slot[1]) * scalar[6] + scalar[5];
+    prox_step = kDecoupled ? scalar[7] : scalar[7] / scale;
     return scalar[0] * slot[0] / scale;
   }
 };

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from normrnn.demo.report import WEIGHTS, Array, Run
 
@@ -68,6 +69,11 @@ def _gradient_panel(axes: Axes, runs: Sequence[Run], xlabel: str, unit: str) -> 
         ylabel=rf"$\|\partial L/\partial h_t\|_2$ ({unit})",
         xlim=(len(runs[0].h_norm) - 1, 0),  # time runs to the right, as everywhere
     )
+    # Whole decades: a log axis of less than two would label every other line in between.
+    norms = np.concatenate([run.h_norm for run in runs])
+    decades = np.log10(norms[norms > 0])
+    axes.set_ylim(10 ** np.floor(decades.min()), 10 ** np.ceil(decades.max()))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(frameon=False)
 
 

@@ -23,8 +23,8 @@ from normrnn.demo.report import Array, Params, Run
 HIDDEN, WINDOW, STREAMS = 256, 100, 10  # H, T and B
 LEARNING_RATE, CLIP_NORM, STRENGTH = 8e-3, 1.0, 1e-4
 SECONDS = 22.0  # per run
-EVALUATE_EVERY, RECORD_EVERY = 300, 10  # steps
-EVALUATION_STREAMS = 32
+EVALUATE_EVERY, RECORD_EVERY = 500, 10  # steps
+GRADIENT_WINDOWS = 128
 
 Penalty: TypeAlias = Mapping[str, nr.L2] | None
 
@@ -83,7 +83,7 @@ def train(corpus: Corpus, strength: float, steps: int, seed: int) -> Run:
 
 def bits_per_character(corpus: Corpus, text: Indices, params: Params) -> float:
     """Evaluate a part of the text; the penalty is no part of this."""
-    x, target = streams(text, EVALUATION_STREAMS)
+    x, target = streams(text, STREAMS)
     out = nr.forward("gru", corpus.one_hot(x), params, need_grad=False)
     logits = nr.head_forward(out.y, params)
     loss, _ = nr.softmax_cross_entropy(logits, target, reduction="mean")
@@ -91,16 +91,19 @@ def bits_per_character(corpus: Corpus, text: Indices, params: Params) -> float:
 
 
 def gradient_through_time(corpus: Corpus, params: Params) -> Array:
-    """‖∂L/∂h_t‖ [T] in a held-out window, where L is the loss of the window's last step alone."""
-    x, target = (part[:WINDOW] for part in streams(corpus.held_out, EVALUATION_STREAMS))
+    """‖∂L/∂h_t‖ [T] for T held-out characters, where L is the loss of the last of them alone.
+
+    The root mean square over windows taken from all of the held-out text.
+    """
+    x, target = (part[:WINDOW] for part in streams(corpus.held_out, GRADIENT_WINDOWS))
     last = np.zeros(target.shape, dtype=bool)
     last[-1] = True
     out = nr.forward("gru", corpus.one_hot(x), params)
     logits = nr.head_forward(out.y, params)
-    _, dlogits = nr.softmax_cross_entropy(logits, target, reduction="batch_mean", mask=last)
+    _, dlogits = nr.softmax_cross_entropy(logits, target, mask=last)
     dh, _ = nr.head_backward(out.y, dlogits, params)
-    h_norm: Array = nr.backward(out.tape, dh).h_norm[0]
-    return h_norm
+    h_norm: Array = nr.backward(out.tape, dh).h_norm[0]  # of all windows together
+    return h_norm / np.sqrt(GRADIENT_WINDOWS)
 
 
 def sample(corpus: Corpus, params: Params, *, seed: int, length: int = 200) -> str:
@@ -160,7 +163,10 @@ def run(
     runs = [train(corpus, s, steps, seed) for s in (0.0, strength)]
     block = ("W_hn", slice(2 * HIDDEN, 3 * HIDDEN))  # the GRU's candidate state reads h by it
     print(f"\n{report.summary(runs, 'bits/char', block, {})}")
-    print(f"The last row: over {WINDOW} held-out characters, for the loss at the last of them.\n")
+    print(
+        f"The last row: over {WINDOW} characters, for the loss at the last of them; root mean "
+        f"square of {GRADIENT_WINDOWS} held-out windows.\n"
+    )
     print(f"{timed}\n")
     best = min(runs, key=lambda one: one.held_out)
     print(f"The network with {best.label} writes:\n\n{sample(corpus, best.params, seed=seed)}\n")

@@ -168,5 +168,7 @@ def _check(params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
 
 
 def _norm(arrays: Iterable[Array]) -> float:
-    """L2 norm of all the arrays together, summed in float64."""
-    return math.sqrt(sum(float(np.sum(np.square(a, dtype=np.float64))) for a in arrays))
+    """L2 norm of all the arrays together, in float64, without overflow of the squares."""
+    values = np.concatenate([np.ravel(a).astype(np.float64) for a in arrays] or [np.zeros(0)])
+    largest = float(np.max(np.abs(values), initial=0.0))
+    return largest * math.sqrt(float(np.sum((values / largest) ** 2))) if largest else 0.0

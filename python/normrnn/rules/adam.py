@@ -59,10 +59,11 @@ class Adam(Rule):
         return "adamw" if self.decoupled else "adam"
 
     def scalars(self, step: int) -> tuple[float, ...]:
-        """(lr / (1 - beta1^t), beta1, beta2, eps, 1 / sqrt(1 - beta2^t), lr)."""
+        """(lr / (1 - beta1^t), beta1, 1 - beta1, beta2, 1 - beta2, eps, 1 / sqrt(1 - beta2^t), lr)."""
         m_scale = self.lr / (1 - self.beta1**step)
         root_scale = 1 / math.sqrt(1 - self.beta2**step)
-        return (m_scale, self.beta1, self.beta2, self.eps, root_scale, self.lr)
+        means = (self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2)
+        return (m_scale, *means, self.eps, root_scale, self.lr)
 
     def step(
         self, w: NDArray[Any], g: NDArray[Any], slots: dict[str, NDArray[Any]], t: int
