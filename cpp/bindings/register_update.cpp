@@ -142,8 +142,9 @@ void register_update(py::module_& m) {
           float32 = is_float32(name, as_array(name, first[1]));
         }
         const py::int_ next(state["step"].cast<long long>() + 1);
-        const py::tuple sums = (float32 ? update_of<float> : update_of<double>)(
-            tensors, index, rule_scalars, clip, threads_of(num_threads));
+        const py::tuple sums =
+            (float32 ? update_of<float> : update_of<double>)(tensors, index, rule_scalars, clip,
+                                                             threads_of(num_threads));
         state["step"] = next;  // in here, where no interrupt comes between it and the weights
         return sums;
       },

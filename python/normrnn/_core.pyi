@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 @final
 class Tape:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     def cell(self) -> str: ...
 

@@ -59,7 +59,7 @@ class Adam(Rule):
         return "adamw" if self.decoupled else "adam"
 
     def scalars(self, step: int) -> tuple[float, ...]:
-        """(lr / (1 - beta1^t), beta1, 1 - beta1, beta2, 1 - beta2, eps, 1 / sqrt(1 - beta2^t), lr)."""
+        """Both scales of the step, and the constants of the means, eps and lr; see adam.h."""
         m_scale = self.lr / (1 - self.beta1**step)
         root_scale = 1 / math.sqrt(1 - self.beta2**step)
         means = (self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2)
