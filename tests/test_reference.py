@@ -273,7 +273,7 @@ def test_nothing_to_differentiate_gives_zeros() -> None:
     [
         (
             {"cell": "rnn"},
-            "cell: expected one of 'gru', 'lstm', 'rnn_relu', 'rnn_tanh', got 'rnn'",
+            f"cell: expected one of {', '.join(map(repr, sorted(CELLS)))}, got 'rnn'",
         ),
         ({"c0": np.ones((1, 2, 4))}, "c0: expected None for cell 'gru', got an array"),
         ({"h0": np.ones((2, 4))}, "h0: expected shape (1, 2, 4), got (2, 4)"),

@@ -1,6 +1,9 @@
 #include "arrays.h"
 
+#include <memory>
+
 #include "cpu/threads.h"
+#include "workspace.h"
 
 namespace normrnn::bindings {
 
@@ -32,6 +35,21 @@ py::array as_array(const std::string& name, const py::handle& object) {
   if (!py::isinstance<py::array>(object)) refuse_type(name, "a numpy.ndarray", type_of(object));
   if (py::hasattr(object, "mask")) refuse_type(name, "an array without a mask", type_of(object));
   return py::reinterpret_borrow<py::array>(object);
+}
+
+py::array make_bytes(const py::dtype& dtype, const Dims& dims) {
+  constexpr int64_t kLarge = 1 << 16;
+  int64_t bytes = dtype.itemsize();
+  for (const py::ssize_t dim : dims) bytes = product(bytes, dim);
+  if (bytes < kLarge) return py::array(dtype, dims);
+  struct Block {
+    void* memory;
+    int64_t bytes;
+    ~Block() { give_memory(memory, bytes); }
+  };
+  auto block = std::make_unique<Block>(take_memory(bytes), bytes);
+  const py::capsule owner(block.get(), [](void* held) { delete static_cast<Block*>(held); });
+  return py::array(dtype, dims, block.release()->memory, owner);
 }
 
 bool is_float32(const std::string& name, const py::array& array) {

@@ -49,9 +49,12 @@ py::array input_of_rank(const std::string& name, const py::handle& object, py::s
 template <class T>
 py::array in_place(const std::string& name, const py::handle& object, const Dims& dims);
 
+// A new array. A large one takes its memory from the core's store and gives it back in the end:
+// fresh pages for every result would cost more than filling them.
+py::array make_bytes(const py::dtype& dtype, const Dims& dims);
 template <class T>
 py::array_t<T> make(const Dims& dims) {
-  return py::array_t<T>(dims);
+  return make_bytes(py::dtype::of<T>(), dims);
 }
 
 template <class T>

@@ -10,10 +10,11 @@ namespace {
 // The cost model. Splitting the batch needs no barrier, but each worker then reads all weights at
 // every step; below kRowsPerWorker rows that reading, not arithmetic, sets the pace, and splitting
 // the units lets each core keep its slice of the weights in its own cache. A barrier costs some
-// 0.2 to 0.5 us, the time of about kBarrierWork multiply-adds, and a worker needs more than that to
-// gain. Waking a team costs a few microseconds: calls below kTeamWork run alone.
+// 0.2 to 0.5 us while every worker runs, but a time slice when one does not, on a machine that is
+// shared: each worker must have kBarrierWork multiply-adds a step, some microseconds, to gain.
+// Waking a team costs a few microseconds too: calls below kTeamWork run alone.
 constexpr int64_t kRowsPerWorker = 8;
-constexpr int64_t kBarrierWork = 1 << 14;
+constexpr int64_t kBarrierWork = 1 << 17;
 constexpr int64_t kTeamWork = 1 << 18;
 
 }  // namespace

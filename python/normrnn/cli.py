@@ -7,8 +7,9 @@ installation can say what is missing.
 import io
 import math
 import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import normrnn as nr
 
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["build_app", "main"]
 
 EXTRA = ("matplotlib", "tqdm", "typer")  # the modules that the extra `demo` brings
+
+
+class Data(StrEnum):
+    """What `normrnn demo` can train on."""
+
+    TEXT = "text"
+    SUNSPOTS = "sunspots"
 
 
 def main() -> None:
@@ -51,34 +59,49 @@ def build_app() -> "typer.Typer":
     @app.command()
     def demo(
         data: Annotated[
-            Literal["text", "sunspots"],
+            Data,
             typer.Option(
                 help="text: a GRU language model of Python's own manual, a minute on two cores. "
                 "sunspots: an Elman network forecasts next year's sunspots, a few seconds."
             ),
-        ] = "text",
+        ] = Data.TEXT,
         seconds: Annotated[
             float | None,
-            typer.Option(min=0.1, help="About this much training time per run [text: 22]."),
+            typer.Option(
+                min=0.1,
+                help="Training time of each run, roughly.",
+                show_default="22 for text",
+            ),
         ] = None,
         steps: Annotated[
             int | None,
             typer.Option(
-                min=1, help="Training steps per run: the same numbers every time [sunspots: 3000]."
+                min=1,
+                help="Training steps of each run, in place of --seconds: every repetition then "
+                "gives the same numbers.",
+                show_default="3000 for sunspots",
             ),
         ] = None,
         strength: Annotated[
             float | None,
-            typer.Option(min=0, help="λ of the penalised run [text: 1e-4, sunspots: 1]."),
+            typer.Option(
+                min=0,
+                help="λ of the penalised run.",
+                show_default="1e-4 for text, 1 for sunspots",
+            ),
         ] = None,
         seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights.")] = 0,
         threads: Annotated[
             int | None,
-            typer.Option(min=1, max=1024, help="Threads of the core [all cores]."),
+            typer.Option(min=1, max=1024, help="Threads of the core.", show_default="all cores"),
         ] = None,
         output: Annotated[
             Path | None,
-            typer.Option(dir_okay=False, help="Where the picture goes [normrnn-demo-DATA.png]."),
+            typer.Option(
+                dir_okay=False,
+                help="Where the picture goes.",
+                show_default="normrnn-demo-DATA.png",
+            ),
         ] = None,
     ) -> None:
         """Train twice on real data, without a penalty and with L2, and compare."""
@@ -86,7 +109,7 @@ def build_app() -> "typer.Typer":
             raise typer.BadParameter("give --seconds or --steps, not both")
         if strength is not None and not math.isfinite(strength):
             raise typer.BadParameter(f"--strength: expected a finite number, got {strength}")
-        output = output or Path(f"normrnn-demo-{data}.png")
+        output = output or Path(f"normrnn-demo-{data.value}.png")
         if not output.parent.is_dir():  # better now than after a minute of training
             raise typer.BadParameter(f"--output: there is no folder {output.parent}")
         if isinstance(sys.stdout, io.TextIOWrapper):
@@ -96,7 +119,7 @@ def build_app() -> "typer.Typer":
         try:
             from normrnn.demo import sunspots, text
 
-            chosen = text if data == "text" else sunspots
+            chosen = text if data is Data.TEXT else sunspots
             chosen.run(output, steps=steps, seconds=seconds, strength=strength, seed=seed)
         except KeyboardInterrupt:
             typer.echo("\nStopped.", err=True)
