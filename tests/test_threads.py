@@ -24,7 +24,7 @@ COUNTS = (1, 2, 3, 7, 16)
 RAGGED = tuple(range(30))
 SHARED_OUT = [
     Problem("lstm", 8, 60, 20, 40, 1, False, True, False, None, True, "float32", seed=0),
-    Problem("lstm", 8, 2, 30, 200, 2, True, True, True, None, True, "float32", seed=1),
+    Problem("lstm", 8, 2, 30, 400, 2, True, True, True, None, True, "float32", seed=1),
     Problem("lstm", 30, 30, 9, 33, 2, True, False, False, RAGGED, False, "float32", seed=2),
 ]
 

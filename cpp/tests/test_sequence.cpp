@@ -167,7 +167,7 @@ void tests() {
     check_gradients(cell, {5, 4, 3, 8, 1, 2}, false, {0, 4, 4, 1});
     // Large enough for a team, splitting the batch and splitting the units.
     check_threads<float>(cell, {7, 64, 33, 65, 1, 2}, {});
-    check_threads<float>(cell, {9, 3, 70, 130, 2, 1}, {});
+    check_threads<float>(cell, {5, 3, 300, 310, 2, 1}, {});
     check_threads<double>(cell, {9, 30, 20, 64, 1, 2}, std::vector<int64_t>(30, 6));
   }
 }
