@@ -125,9 +125,17 @@ def test_sunspots_are_the_same_for_any_number_of_threads(
 
 def test_seconds_set_the_number_of_steps(tmp_path: Path) -> None:
     printed = run_demo(tmp_path / "s.png", "--data", "sunspots", "--seconds", 0.1)
-    (steps,) = (int(line.split()[0]) for line in printed.splitlines() if "steps per run" in line)
+    (planned,) = (int(line.split()[0]) for line in printed.splitlines() if "steps per run" in line)
     core_ms, _ = row(printed, "normrnn")
-    assert steps == pytest.approx(100 / core_ms, rel=0.25)  # the time is rounded
+    assert planned == pytest.approx(100 / core_ms, rel=0.25)  # the time is rounded
+    steps, with_l2 = row(printed, "training steps")
+    assert 1 <= steps == with_l2 <= planned
+
+
+def test_a_time_limit_ends_training_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.0, 0.1, 2.0, 3.9, 4.1])
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
+    assert list(speed.progress(10, limit=4.0)) == [0.0, 0.1, 0.5, 0.975]
 
 
 def test_streams_cover_the_text_in_order() -> None:

@@ -106,3 +106,31 @@ def test_inputs_do_not_change(function: str) -> None:
             continue
         for ours, theirs in zip(walk(arguments[name]), walk(value), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+class MadeOnDemand(dict[str, np.ndarray]):
+    """A dict whose arrays live no longer than the look-up, as with lazy loading."""
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.array(super().__getitem__(name))
+
+
+def test_parameters_made_on_demand() -> None:
+    params, x = nr.init_params("gru", 5, 7), np.ones((4, 3, 5), np.float32)
+    want, got = nr.forward("gru", x, params), nr.forward("gru", x, MadeOnDemand(params))
+    assert np.array_equal(got.y, want.y)
+    assert np.array_equal(nr.backward(got.tape, got.y).x, nr.backward(want.tape, want.y).x)
+
+
+class OddCopy(np.ndarray):
+    """A subclass whose copy() is something else."""
+
+    def copy(self, order: object = "C") -> np.ndarray:
+        return np.zeros(1, np.float32)
+
+
+def test_a_subclass_does_not_make_its_own_copy() -> None:
+    params, x = nr.init_params("gru", 5, 7), np.ones((4, 3, 5), np.float32)
+    h0 = np.ones((1, 3, 14), np.float32)[:, :, ::2]
+    want = nr.forward("gru", x, params, h0).y
+    assert np.array_equal(nr.forward("gru", x, params, h0.view(OddCopy)).y, want)

@@ -1,6 +1,7 @@
 #include "arrays.h"
 
 #include <memory>
+#include <new>
 
 #include "cpu/threads.h"
 #include "workspace.h"
@@ -10,7 +11,7 @@ namespace normrnn::bindings {
 std::string text_of(const Dims& dims) {
   std::string text = "(";
   for (size_t i = 0; i < dims.size(); ++i) {
-    text += (i ? ", " : "") + (dims[i] < 0 ? std::string("any") : std::to_string(dims[i]));
+    text += (i ? ", " : "") + std::to_string(dims[i]);
   }
   return text + (dims.size() == 1 ? ",)" : ")");
 }
@@ -33,7 +34,9 @@ void refuse_value(const std::string& name, const std::string& expected, const st
 
 py::array as_array(const std::string& name, const py::handle& object) {
   if (!py::isinstance<py::array>(object)) refuse_type(name, "a numpy.ndarray", type_of(object));
-  if (py::hasattr(object, "mask")) refuse_type(name, "an array without a mask", type_of(object));
+  if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_ &&
+      py::hasattr(object, "mask"))
+    refuse_type(name, "an array without a mask", type_of(object));
   return py::reinterpret_borrow<py::array>(object);
 }
 
@@ -45,11 +48,13 @@ py::array make_bytes(const py::dtype& dtype, const Dims& dims) {
   struct Block {
     void* memory;
     int64_t bytes;
+    explicit Block(int64_t count) : memory(take_memory(count)), bytes(count) {}
     ~Block() { give_memory(memory, bytes); }
   };
-  auto block = std::make_unique<Block>(take_memory(bytes), bytes);
+  auto block = std::make_unique<Block>(bytes);
   const py::capsule owner(block.get(), [](void* held) { delete static_cast<Block*>(held); });
-  return py::array(dtype, dims, block.release()->memory, owner);
+  const Block* const held = block.release();  // now the capsule's
+  return py::array(dtype, dims, held->memory, owner);
 }
 
 bool is_float32(const std::string& name, const py::array& array) {
@@ -79,7 +84,11 @@ bool is_contiguous(const py::array& array) {
 template <class T>
 py::array contiguous(py::array array) {
   if (is_contiguous(array)) return array;
-  return array.attr("copy")("C").template cast<py::array>();
+  // Not by the object's own copy(), which a subclass may have changed.
+  constexpr int kCopy = int(py::array::c_style) | int(py::detail::npy_api::NPY_ARRAY_ALIGNED_);
+  const auto copy = py::array_t<T, kCopy>::ensure(array);
+  if (!copy) throw std::bad_alloc();
+  return copy;
 }
 
 }  // namespace
@@ -122,7 +131,9 @@ NORMRNN_INSTANTIATE(bool)
 
 std::string text_in(const std::string& name, const py::handle& object) {
   if (!py::isinstance<py::str>(object)) refuse_type(name, "a string", type_of(object));
-  return object.cast<std::string>();
+  const char* text = PyUnicode_AsUTF8(object.ptr());
+  if (!text) throw py::error_already_set();
+  return text;
 }
 
 bool flag_in(const std::string& name, const py::handle& object) {

@@ -32,16 +32,11 @@ py::array as_array(const std::string& name, const py::handle& object);
 // Which of float32 and float64 an array has; TypeError for others.
 bool is_float32(const std::string& name, const py::array& array);
 
-template <class T>
-const char* dtype_name() {
-  return sizeof(T) == 4 ? "float32" : "float64";
-}
-
 // An input of exactly this dtype and shape, contiguous: itself if it is, else a copy.
 template <class T>
 py::array input(const std::string& name, const py::handle& object, const Dims& dims);
 
-// The same, for a rank alone (-1 for a length that may be anything).
+// The same, where only the rank is known beforehand.
 template <class T>
 py::array input_of_rank(const std::string& name, const py::handle& object, py::ssize_t rank);
 
@@ -50,7 +45,8 @@ template <class T>
 py::array in_place(const std::string& name, const py::handle& object, const Dims& dims);
 
 // A new array. A large one takes its memory from the core's store and gives it back in the end:
-// fresh pages for every result would cost more than filling them.
+// fresh pages for every result would cost more than filling them. It does not own its data, so
+// ndarray.resize refuses it.
 py::array make_bytes(const py::dtype& dtype, const Dims& dims);
 template <class T>
 py::array_t<T> make(const Dims& dims) {

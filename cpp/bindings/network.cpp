@@ -15,7 +15,7 @@ py::array weight(const std::string& name, const py::dict& params, bool float32, 
   if (!params.contains(name)) {
     refuse_value("params", "a parameter named '" + name + "'", "none of that name");
   }
-  const py::handle object = params[name.c_str()];
+  const py::object object = params[name.c_str()];  // a subclass may make it just now
   return float32 ? input<float>(name, object, dims) : input<double>(name, object, dims);
 }
 

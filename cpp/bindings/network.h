@@ -2,7 +2,7 @@
 #pragma once
 
 #include "arrays.h"
-#include "registry.h"
+#include "normrnn/registry.h"
 
 namespace normrnn::bindings {
 
@@ -18,7 +18,7 @@ struct Network {
   int per_direction() const { return bias ? 4 : 2; }
 };
 
-// Checks every name, dtype and shape. Weights must be contiguous: a tape refers to them.
+// Checks every name, dtype and shape. A weight that is not contiguous is copied.
 Network read_network(const std::string& cell, const py::dict& params);
 
 // The pointers, one set per layer and direction; Out is Weights<T> or WeightGradients<T>.

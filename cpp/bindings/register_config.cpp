@@ -4,9 +4,9 @@
 #include "arrays.h"
 #include "cpu/dispatch.h"
 #include "cpu/threads.h"
+#include "normrnn/registry.h"
 #include "peak.h"
 #include "register.h"
-#include "registry.h"
 
 namespace normrnn::bindings {
 namespace {
@@ -57,7 +57,8 @@ void register_config(py::module_& m) {
   m.def("penalties", penalty_names);
   m.def(
       "fma_peak",
-      [](bool float32, int threads) {
+      [](bool float32, const py::object& num_threads) {
+        const int threads = threads_of(num_threads);
         double peak = 0;
         without_gil([&] { peak = float32 ? fma_peak<float>(threads) : fma_peak<double>(threads); });
         return peak;
@@ -65,7 +66,8 @@ void register_config(py::module_& m) {
       py::arg("float32"), py::arg("num_threads"));
   m.def(
       "stream_bandwidth",
-      [](int threads) {
+      [](const py::object& num_threads) {
+        const int threads = threads_of(num_threads);
         double bandwidth = 0;
         without_gil([&] { bandwidth = stream_bandwidth(threads); });
         return bandwidth;

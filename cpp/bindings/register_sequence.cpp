@@ -167,8 +167,13 @@ py::tuple backward_any(const py::object& tape_object, const py::object& dy, cons
 }  // namespace
 
 void register_sequence(py::module_& m) {
-  py::class_<TapeHandle>(m, "Tape").def_property_readonly(
-      "cell", [](const TapeHandle& tape) { return tape.net.cell.name; });
+  const auto not_from_python = [](PyHeapTypeObject* type) {
+    type->ht_type.tp_flags |= Py_TPFLAGS_DISALLOW_INSTANTIATION;
+    type->ht_type.tp_new = nullptr;
+  };
+  const py::custom_type_setup setup(not_from_python);
+  py::class_<TapeHandle>(m, "Tape", py::is_final(), setup)
+      .def_property_readonly("cell", [](const TapeHandle& tape) { return tape.net.cell.name; });
   m.def("forward", forward_any, py::arg("cell"), py::arg("x"), py::arg("params"), py::arg("h0"),
         py::arg("c0"), py::arg("lengths"), py::arg("batch_first"), py::arg("need_grad"),
         py::arg("num_threads"));

@@ -3,8 +3,8 @@
 #include <limits>
 
 #include "arrays.h"
+#include "normrnn/registry.h"
 #include "register.h"
-#include "registry.h"
 
 namespace normrnn::bindings {
 namespace {
@@ -141,7 +141,7 @@ void register_update(py::module_& m) {
           const std::string name = "params['" + first[0].cast<std::string>() + "']";
           float32 = is_float32(name, as_array(name, first[1]));
         }
-        const py::int_ next(state["step"].cast<long long>() + 1);
+        const py::object next = py::object(state["step"]) + py::int_(1);
         const py::tuple sums =
             (float32 ? update_of<float> : update_of<double>)(tensors, index, rule_scalars, clip,
                                                              threads_of(num_threads));

@@ -4,6 +4,7 @@
 // large product over all steps, outside the loop.
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 
 #include "sequence.h"
 
@@ -147,7 +148,8 @@ class BackwardPass {
       op.blocks = input_blocks(cell_, hidden, op.block);
       op.map = nullptr;
       op.c_ld = tape_.input_of(layer);
-      op.sums = cell_.split ? out.b_ih : nullptr;  // without split gates it equals b_hh's
+      // Without split gates both biases have the same gradient, and it is summed once.
+      op.sums = cell_.split || !out.b_hh ? out.b_ih : nullptr;
       op.c = out.ih;
       for (int s = 0; s < segments; ++s) {
         op.b = input[s].a;
@@ -163,7 +165,7 @@ class BackwardPass {
                  [&](Worker& worker) { kernels_.outer(ops.data(), int(ops.size()), worker); });
     for (int d = 0; d < shape_.directions; ++d) {
       const WeightGradients<T>& out = call_.d[layer * shape_.directions + d];
-      if (out.b_ih && !cell_.split) std::copy_n(out.b_hh, rows, out.b_ih);
+      if (out.b_ih && out.b_hh && !cell_.split) std::copy_n(out.b_hh, rows, out.b_ih);
     }
   }
 

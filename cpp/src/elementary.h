@@ -5,7 +5,7 @@
 // in the exponent bits. Branch-free, no tables. NaN stays NaN, and tanh keeps the sign of zero.
 #pragma once
 
-#include "cpu/vec.h"
+#include "vec.h"
 
 namespace normrnn::NORMRNN_TARGET {
 
@@ -19,7 +19,7 @@ struct ExpTraits<float> {
   static constexpr float kLn2Low = 1.42860682030941723e-6f;
   static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves k in the low bits
   static constexpr int kMantissa = 23, kBias = 127, kDegree = 7;
-  static constexpr float kExpLimit = 88.0f;   // exp stays finite and 2^k normal
+  static constexpr float kExpLimit = 88.0f;   // on |x|: exp stays finite; at -88 it is 0
   static constexpr float kTanhLimit = 20.0f;  // on 2|x|: beyond, tanh rounds to 1
   static constexpr int kLogTerms = 9;
 };

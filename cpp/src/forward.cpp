@@ -1,4 +1,6 @@
 // Forward pass of a stack: layer by layer, direction by direction.
+#include <algorithm>
+
 #include "sequence.h"
 
 namespace normrnn {
@@ -139,6 +141,9 @@ std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call) {
   take_input(call, *tape, lanes);
   for (int layer = 0; layer < call.shape.layers; ++layer) {
     for (int d = 0; d < call.shape.directions; ++d) forward_direction(call, *tape, layer, d);
+    for (int d = 0; !call.need_grad && layer && d < call.shape.directions; ++d) {
+      tape->at(layer - 1, d) = {};  // read for the last time
+    }
   }
   zero_padding(*tape, call.y, call.shape.directions * call.shape.hidden);
   return call.need_grad ? tape : nullptr;

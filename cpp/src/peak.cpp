@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <vector>
 
 #include "cpu/dispatch.h"
 #include "workspace.h"
@@ -29,12 +30,13 @@ double shortest(F&& f) {
 template <class T>
 double fma_peak(int threads) {
   constexpr int64_t kRounds = 400000;  // some ms
+  const cpu::Kernels<T>& kernel = kernels<T>();
   std::vector<int64_t> done(static_cast<size_t>(threads) * 16);
   const double seconds = shortest([&] {
     run_parallel(threads, [&](Worker& worker) {
       T sink[32];
       for (int j = 0; j < 32; ++j) sink[j] = T(0.9 + 1e-3 * j);
-      done[size_t(worker.rank()) * 16] = kernels<T>().multiply_adds(kRounds, sink);
+      done[size_t(worker.rank()) * 16] = kernel.multiply_adds(kRounds, sink);
     });
   });
   int64_t total = 0;
@@ -48,9 +50,10 @@ double stream_bandwidth(int threads) {
   Buffer<float> w(kCount), g(kCount);
   std::fill_n(w.get(), kCount, 1.0f);
   std::fill_n(g.get(), kCount, 1.0f);
+  const cpu::Kernels<float>& kernel = kernels<float>();
   const double seconds = shortest([&] {
     parallel_for(threads, kCount / kChunk, kCount, [&](int64_t i) {
-      kernels<float>().stream(w.get() + i * kChunk, g.get() + i * kChunk, kChunk);
+      kernel.stream(w.get() + i * kChunk, g.get() + i * kChunk, kChunk);
     });
   });
   return 3.0 * sizeof(float) * double(kCount) / seconds;

@@ -1,4 +1,4 @@
-#include "registry.h"
+#include "normrnn/registry.h"
 
 #include <algorithm>
 #include <stdexcept>

@@ -59,10 +59,10 @@ uint64_t weights_fingerprint(const std::vector<Weights<T>>& weights, const Shape
     add(weights[i].b_ih, rows);
     add(weights[i].b_hh, rows);
   }
+  const cpu::Kernels<T>& kernel = kernels<T>();
   std::vector<uint64_t> sums(pieces.size());
-  parallel_for(threads, int64_t(pieces.size()), total, [&](int64_t i) {
-    sums[i] = kernels<T>().fingerprint(pieces[i].data, pieces[i].count);
-  });
+  parallel_for(threads, int64_t(pieces.size()), total,
+               [&](int64_t i) { sums[i] = kernel.fingerprint(pieces[i].data, pieces[i].count); });
   uint64_t all = 0;
   for (const uint64_t sum : sums) all = (all ^ sum) * 0x9e3779b97f4a7c15u + (all >> 29);
   return all;

@@ -31,7 +31,6 @@ class Tape {
   cpu::Rows<const T> x;  // packed rows of the input, without slots
   std::vector<LayerTape<T>> layers;
 
-  int directions() const { return shape.directions; }
   int64_t state_rows() const { return shape.batch + schedule.rows(); }
   int64_t input_of(int layer) const {
     return layer == 0 ? shape.input : shape.hidden * shape.directions;

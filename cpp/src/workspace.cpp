@@ -32,15 +32,19 @@ class Store {
         kept_bytes_ -= bytes;
         return memory;
       }
-      most_ = std::max(most_, in_use_);
-      shrink_to(most_ - in_use_);
+      shrink_to(std::max<int64_t>(0, most_ - in_use_));
     }
     void* memory = allocate(bytes);
+    const std::lock_guard<std::mutex> guard(mutex_);
+    if (!memory) {  // once more, without what was kept
+      shrink_to(0);
+      memory = allocate(bytes);
+    }
     if (!memory) {
-      const std::lock_guard<std::mutex> guard(mutex_);
       in_use_ -= bytes;
       throw std::bad_alloc();
     }
+    most_ = std::max(most_, in_use_);
     return memory;
   }
 
@@ -51,8 +55,12 @@ class Store {
   void give(void* memory, int64_t bytes) {
     const std::lock_guard<std::mutex> guard(mutex_);
     in_use_ -= bytes;
-    kept_.emplace(bytes, memory);
-    kept_bytes_ += bytes;
+    try {
+      kept_.emplace(bytes, memory);
+      kept_bytes_ += bytes;
+    } catch (const std::bad_alloc&) {
+      std::free(memory);
+    }
   }
 
  private:

@@ -1,7 +1,7 @@
 // Gradients against finite differences in double, and bits against the number of threads.
 #include "check.h"
 #include "normrnn/api.h"
-#include "registry.h"
+#include "normrnn/registry.h"
 
 namespace normrnn::test {
 namespace {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cfenv>
 #include <thread>
 
 #include "check.h"
@@ -74,6 +75,33 @@ void check_interrupt() {
   set_interrupt_check(nullptr);
 }
 
+bool rounds_upward() {
+  volatile float one = 1, tiny = 1e-10f;
+  return one + tiny > 1;
+}
+
+// Once told to end, the pool asks no more; a task runs in the caller's rounding mode on every worker,
+// and the caller finds its own as it was.
+void check_mode() {
+  static int asked;
+  asked = 0;
+  set_interrupt_check([] { return ++asked > 0; });
+  CHECK(!team(3, [](Worker& worker) {
+    while (!worker.cancelled(1 << 22)) {
+    }
+  }));
+  CHECK(asked == 1);
+  set_interrupt_check(nullptr);
+  std::fesetround(FE_UPWARD);
+  std::atomic<int> upward{0};
+  CHECK(team(3, [&](Worker& worker) {
+    upward += rounds_upward();
+    worker.barrier();
+  }));
+  CHECK(upward == 3 && rounds_upward());
+  std::fesetround(FE_TONEAREST);
+}
+
 // A child made by fork() has no threads but its own; it makes a pool of its own.
 void check_fork() {
   check_tasks(3);
@@ -93,6 +121,7 @@ void tests() {
   }
   check_callers();
   check_interrupt();
+  check_mode();
   check_fork();
 }
 

@@ -3,7 +3,7 @@
 
 #include "check.h"
 #include "normrnn/api.h"
-#include "registry.h"
+#include "normrnn/registry.h"
 
 namespace normrnn::test {
 namespace {

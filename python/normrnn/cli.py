@@ -79,7 +79,7 @@ def build_app() -> "typer.Typer":
                 min=1,
                 help="Training steps of each run, in place of --seconds: every repetition then "
                 "gives the same numbers.",
-                show_default="3000 for sunspots",
+                show_default="6000 for sunspots",
             ),
         ] = None,
         strength: Annotated[

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
-#include "registry.h"
+#include "normrnn/registry.h"
 
 namespace normrnn {
 

@@ -9,8 +9,8 @@
 
 namespace normrnn {
 
-// The widest target that this CPU has, capped by the environment variable NORMRNN_TARGET. A target
-// named there that is unknown or that the CPU lacks throws std::invalid_argument.
+// The widest target that this CPU has, or the one that the environment variable NORMRNN_TARGET
+// names; one that is unknown or that the CPU lacks throws std::invalid_argument.
 const cpu::Target& target();
 std::vector<std::string> targets_built();
 std::vector<std::string> targets_usable();  // by this CPU

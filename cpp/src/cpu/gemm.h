@@ -8,7 +8,7 @@
 
 #include "cpu/kernels.h"
 #include "cpu/threads.h"
-#include "cpu/vec.h"
+#include "vec.h"
 
 namespace normrnn::NORMRNN_TARGET {
 

@@ -135,8 +135,8 @@ struct Kernels {
   int lanes;
   void (*matmul)(const MatMul<T>&, Worker&);
   void (*outer)(const Outer<T>*, int count, Worker&);
-  // Panels [begin, end) of b[k, columns], or of its transpose b[columns, k]. row_of: where the
-  // rows of a permuted gate order start, as blocks of b's k rows.
+  // Panels [begin, end) of b[k, columns], or of its transpose b[columns, k]. Rows [from, from +
+  // count) of a panel are rows [to, to + count) of b, for each of the blocks.
   void (*pack)(const T* b, int64_t ld, const ColumnBlock* blocks, int count, int64_t k,
                int64_t columns, int64_t begin, int64_t end, T* packed);
   void (*pack_transposed)(const T* b, int64_t ld, int64_t k, int64_t columns, int64_t begin,

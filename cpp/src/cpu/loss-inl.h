@@ -1,8 +1,8 @@
 // Losses: the value is summed in double, the derivative is scaled for the reduction.
 #pragma once
 
-#include "cpu/vec.h"
 #include "losses/losses.h"
+#include "vec.h"
 
 namespace normrnn::NORMRNN_TARGET {
 

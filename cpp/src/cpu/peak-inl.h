@@ -1,7 +1,7 @@
 // What the machine can do at best, for benchmarks to be measured against.
 #pragma once
 
-#include "cpu/vec.h"
+#include "vec.h"
 
 namespace normrnn::NORMRNN_TARGET {
 

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <atomic>
@@ -28,8 +29,8 @@ using SteadyClock = std::chrono::steady_clock;
 
 constexpr int64_t kQuantum = 1 << 22;  // multiply-adds between looks at the clock: well under 1 ms
 constexpr auto kInterruptPeriod = std::chrono::milliseconds(20);
-constexpr int kSpinsToYield = 1 << 12;  // a waiter that shares its core lets the others go on
-constexpr int kSpinsToPark = 1 << 14;   // some 100 us: longer than the gap between two calls
+constexpr unsigned kSpinsToYield = 1 << 12;  // a waiter that shares its core lets the others go on
+constexpr int kSpinsToPark = 1 << 14;        // some 100 us: longer than the gap between two calls
 
 InterruptCheck interrupt_check = nullptr;
 
@@ -41,26 +42,37 @@ void relax() {
 #endif
 }
 
-// Counts denormals as zero while alive: they cost a hundredfold on some CPUs, and gradients through
-// a long sequence end there.
-class FlushDenormals {
- public:
+// The floating-point control word: rounding, and whether denormals count as zero.
 #if defined(__x86_64__)
-  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
-  ~FlushDenormals() { _mm_setcsr(saved_); }
-
- private:
-  unsigned saved_;
+using FloatingPointMode = unsigned;
+constexpr FloatingPointMode kFlushDenormals = 0x8040;
+FloatingPointMode get_mode() { return _mm_getcsr() & ~0x3fu; }  // without the sticky flags
+void set_mode(FloatingPointMode mode) { _mm_setcsr(mode); }
 #elif defined(__aarch64__)
-  FlushDenormals() {
-    asm volatile("mrs %0, fpcr" : "=r"(saved_));
-    asm volatile("msr fpcr, %0" : : "r"(saved_ | (uint64_t{1} << 24)));
-  }
-  ~FlushDenormals() { asm volatile("msr fpcr, %0" : : "r"(saved_)); }
+using FloatingPointMode = uint64_t;
+constexpr FloatingPointMode kFlushDenormals = uint64_t{1} << 24;
+FloatingPointMode get_mode() {
+  FloatingPointMode mode;
+  asm volatile("mrs %0, fpcr" : "=r"(mode));
+  return mode;
+}
+void set_mode(FloatingPointMode mode) { asm volatile("msr fpcr, %0" : : "r"(mode)); }
+#else
+using FloatingPointMode = int;
+constexpr FloatingPointMode kFlushDenormals = 0;
+FloatingPointMode get_mode() { return 0; }
+void set_mode(FloatingPointMode) {}
+#endif
+
+// Sets a mode while alive.
+class ModeGuard {
+ public:
+  explicit ModeGuard(FloatingPointMode mode) : saved_(get_mode()) { set_mode(mode); }
+  ~ModeGuard() { set_mode(saved_); }
+  ModeGuard(const ModeGuard&) = delete;
 
  private:
-  uint64_t saved_;
-#endif
+  FloatingPointMode saved_;
 };
 
 }  // namespace
@@ -70,35 +82,37 @@ struct Job {
   void* context;
   int size;
   TaskKind kind;
+  // Every worker takes over the caller's mode, or results would depend on who does what. Denormals
+  // cost a hundredfold on some CPUs, and gradients through a long sequence end there.
+  FloatingPointMode caller_mode = get_mode();
   SteadyClock::time_point last_check = SteadyClock::now();  // touched by rank 0 alone
   alignas(64) std::atomic<int64_t> next{0};
   alignas(64) std::atomic<int> arrived{0};
   std::atomic<unsigned> phase{0};
   std::atomic<bool> cancel{false};
 
-  void run(int rank) {
+  void run(int rank) noexcept {  // the others work on while one throws: a task must not
+    const ModeGuard mode(kind == TaskKind::kCompute ? caller_mode | kFlushDenormals : caller_mode);
     Worker worker(*this, rank);
-    if (kind == TaskKind::kCompute) {
-      FlushDenormals mode;
-      task(context, worker);
-    } else {
-      task(context, worker);
-    }
+    task(context, worker);
   }
 
   // Rank 0 only.
   void poll() {
-    if (!interrupt_check || kind == TaskKind::kExact) return;
+    if (!interrupt_check || kind == TaskKind::kExact || cancel.load(std::memory_order_relaxed)) {
+      return;  // once told to end, do not ask again: a Python exception is waiting
+    }
     const auto now = SteadyClock::now();
     if (now - last_check < kInterruptPeriod) return;
     last_check = now;
+    const ModeGuard mode(caller_mode);
     if (interrupt_check()) cancel.store(true, std::memory_order_relaxed);
   }
 
   // Spins until done() holds; the caller's own thread looks out for interrupts meanwhile.
   template <class Done>
   void wait(int rank, Done done) {
-    for (int spins = 1; !done(); ++spins) {
+    for (unsigned spins = 1; !done(); ++spins) {
       relax();
       if (spins % kSpinsToYield == 0) {
         if (rank == 0) poll();
@@ -108,6 +122,7 @@ struct Job {
   }
 };
 
+int Worker::rank() const { return rank_; }
 int Worker::size() const { return job_.size; }
 
 int64_t Worker::next() { return job_.next.fetch_add(1, std::memory_order_relaxed); }
@@ -138,6 +153,21 @@ bool Worker::cancelled(int64_t work) {
 
 namespace {
 
+// Signals are for the program's own threads, which may have chosen who takes them.
+class BlockSignals {
+ public:
+  BlockSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &saved_);
+  }
+  ~BlockSignals() { pthread_sigmask(SIG_SETMASK, &saved_, nullptr); }
+  BlockSignals(const BlockSignals&) = delete;
+
+ private:
+  sigset_t saved_;
+};
+
 class Pool {
  public:
   // False if another caller has the pool.
@@ -165,6 +195,7 @@ class Pool {
     while (int(seats_.size()) < count) {
       auto seat = std::make_unique<Seat>();
       seats_.reserve(seats_.size() + 1);  // from here to push_back nothing may throw but the thread
+      const BlockSignals blocked;         // which the new thread inherits
       try {
         std::thread(serve, seat.get(), int(seats_.size()) + 1).detach();
       } catch (const std::system_error& error) {

@@ -15,7 +15,7 @@ struct Job;
 class Worker {
  public:
   Worker(Job& job, int rank) : job_(job), rank_(rank) {}
-  int rank() const { return rank_; }
+  int rank() const;  // not inline: target files must share no code outside their namespaces
   int size() const;
   // The next task number that no other worker has taken.
   int64_t next();

@@ -2,9 +2,9 @@
 #pragma once
 
 #include "cpu/kernels.h"
-#include "cpu/vec.h"
 #include "penalties/penalties.def"
 #include "rules/rules.def"
+#include "vec.h"
 
 namespace normrnn::NORMRNN_TARGET {
 

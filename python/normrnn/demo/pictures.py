@@ -22,12 +22,12 @@ def text(runs: Sequence[Run], output: Path) -> None:
     for run, color in zip(runs, COLORS, strict=True):
         for (name, symbol), style in zip(WEIGHTS.items(), ("-", "--"), strict=True):
             label = f"{_math(symbol)}, {run.label}"
-            right.plot(run.steps, run.norms[name], style, color=color, label=label)
+            right.plot(run.norms[name], style, color=color, label=label)
     right.set(
         title="Size of the weights",
         xlabel="training step",
         ylabel="Frobenius norm",
-        xlim=(0, runs[0].steps[-1]),
+        xlim=(0, max(run.steps for run in runs)),
     )
     right.set_ylim(bottom=0)
     right.legend(frameon=False)

@@ -7,15 +7,18 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+import normrnn as nr
+
 Array: TypeAlias = NDArray[Any]
 Params: TypeAlias = dict[str, Array]
+Penalty: TypeAlias = nr.L2 | Mapping[str, nr.L2] | None
 
 WEIGHTS = {"weight_hh_l0": "‖W_hh‖", "weight_ih_l0": "‖W_ih‖"}  # Frobenius norms
 
 
 @dataclass
 class Run:
-    """One trained network.
+    """One network and its training.
 
     Attributes
     ----------
@@ -23,34 +26,48 @@ class Run:
         Its penalty, for tables and legends.
     params : dict of str to ndarray
         Its parameters.
+    state : dict
+        What the rule keeps between updates.
+    penalty : Penalty, mapping or None
+        As `normrnn.update` takes it.
     held_out, training : float
         Errors on these parts of the data, without the penalty: bits per character, or root mean
         square.
     h_norm : ndarray, [T]
         ‖∂L/∂h_t‖ at the T steps of a window, for a loss at its last step only.
-    steps, norms : list
-        Steps done and, for each of `WEIGHTS`, the norm at those times.
+    norms : dict of str to list of float
+        For each of `WEIGHTS`, its norm before training and after each step.
     """
 
     label: str
     params: Params
+    state: dict[str, Any]
+    penalty: Penalty
     held_out: float = np.nan
     training: float = np.nan
     h_norm: Array = field(default_factory=lambda: np.empty(0))
-    steps: list[int] = field(default_factory=list)
     norms: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in WEIGHTS})
 
-    def record_norms(self, step: int) -> None:
-        """Note how large the weights are after `step` steps."""
-        self.steps.append(step)
+    def record_norms(self) -> None:
+        """Note how large the weights are now."""
         for name, norms in self.norms.items():
             norms.append(float(np.linalg.norm(self.params[name])))
+
+    @property
+    def steps(self) -> int:
+        """How many training steps were done."""
+        return len(self.norms["weight_hh_l0"]) - 1
 
     @property
     def gradient_ratio(self) -> float:
         """max_t ‖∂L/∂h_t‖ / min_t ‖∂L/∂h_t‖."""
         low, high = float(self.h_norm.min()), float(self.h_norm.max())
         return high / low if low > 0 else np.inf
+
+
+def label(strength: float) -> str:
+    """Name a run after its penalty."""
+    return f"L2, λ = {strength:g}" if strength else "λ = 0"
 
 
 def summary(
@@ -72,6 +89,7 @@ def summary(
     symbol, rows = block
     weights = [run.params["weight_hh_l0"][rows] for run in runs]
     body = [
+        ["training steps", *(str(run.steps) for run in runs)],
         [f"{error}, held out", *(f"{run.held_out:#.4g}" for run in runs)],
         [f"{error}, training part", *(f"{run.training:#.4g}" for run in runs)],
         *(
@@ -83,7 +101,7 @@ def summary(
     ]
     for row in body:
         row += [""] * len(others)
-    body[0][len(runs) + 1 :] = [f"{value:#.4g}" for value in others.values()]
+    body[1][len(runs) + 1 :] = [f"{value:#.4g}" for value in others.values()]
     return table(["", *(run.label for run in runs), *others], body)
 
 

@@ -5,11 +5,11 @@ truncated back-propagation walks through with the state carried on. The first 90
 10 % are held out.
 """
 
-from collections.abc import Mapping
-from itertools import islice
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm  # type: ignore[import-untyped]
@@ -17,16 +17,14 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 import normrnn as nr
 from normrnn.demo import pictures, report, speed
 from normrnn.demo.corpus import Corpus, Indices, batches, load, streams
-from normrnn.demo.report import Array, Params, Run
+from normrnn.demo.report import Array, Params, Penalty, Run
 
-# Sizes and λ were chosen with the first 80 % of the text for training and the next 10 % held out.
+# λ and the step size were chosen by training on the first 80 % and looking at the next 10 %.
 HIDDEN, WINDOW, STREAMS = 256, 100, 10  # H, T and B
 LEARNING_RATE, CLIP_NORM, STRENGTH = 8e-3, 1.0, 1e-4
 SECONDS = 22.0  # per run
-EVALUATE_EVERY, RECORD_EVERY = 500, 10  # steps
+EVALUATE_EVERY = 500  # steps
 GRADIENT_WINDOWS = 64
-
-Penalty: TypeAlias = Mapping[str, nr.L2] | None
 
 
 def train_step(
@@ -52,33 +50,42 @@ def train_step(
     return loss, grads, out.h_n
 
 
-def train(corpus: Corpus, strength: float, steps: int, seed: int) -> Run:
-    """Train a network with the penalty strength·‖W_hh‖²; the step size falls in the second half."""
+def start(corpus: Corpus, strength: float, seed: int) -> Run:
+    """Make a network, to be trained with the penalty strength·‖W_hh‖²."""
     classes = len(corpus.alphabet)
     params = nr.init_params("gru", classes, HIDDEN, output_size=classes, rng=seed)
-    penalty = {"weight_hh_*": nr.L2(strength)} if strength else None
     state = nr.init_state(nr.Adam(LEARNING_RATE), params)
-    run = Run(f"L2, λ = {strength:g}" if strength else "λ = 0", params)
-    run.record_norms(0)
-    windows = islice(batches(corpus, STREAMS, WINDOW), steps)
-    h = None
-    characters = steps * WINDOW * STREAMS
-    with tqdm(
-        total=characters, desc=run.label, unit="char", unit_scale=True, disable=None
-    ) as bar:  # None: no bar where there is no terminal
-        for step, (x, target, at_start) in enumerate(windows):
-            rule = nr.Adam(LEARNING_RATE * min(1.0, 2 * (1 - step / steps)))
-            h0 = None if at_start else h
-            _, _, h = train_step(nr, params, state, x, target, h0, rule, penalty)
-            bar.update(target.size)
-            if (step + 1) % RECORD_EVERY == 0 or step + 1 == steps:
-                run.record_norms(step + 1)
-            if (step + 1) % EVALUATE_EVERY == 0 or step + 1 == steps:
-                run.held_out = bits_per_character(corpus, corpus.held_out, params)
-                bar.set_postfix_str(f"held out {run.held_out:.3f} bits/char")
-    run.training = bits_per_character(corpus, corpus.train[: len(corpus.held_out)], params)
-    run.h_norm = gradient_through_time(corpus, params)
-    return run
+    penalty = {"weight_hh_*": nr.L2(strength)} if strength else None
+    return Run(report.label(strength), params, state, penalty)
+
+
+def train(corpus: Corpus, runs: Sequence[Run], steps: int, limit: float) -> None:
+    """Train the networks side by side on the same batches; Adam's step falls in the second half."""
+    h: list[Array | None] = [None] * len(runs)
+    total = steps * WINDOW * STREAMS * len(runs)
+    with tqdm(total=total, unit="char", unit_scale=True, disable=None) as bar:
+        windows = batches(corpus, STREAMS, WINDOW)
+        for done, (x, target, at_start) in zip(speed.progress(steps, limit), windows, strict=False):
+            rule = nr.Adam(LEARNING_RATE * min(1.0, 2 * (1 - done)))
+            for i, run in enumerate(runs):
+                h0 = None if at_start else h[i]
+                _, _, h[i] = train_step(nr, run.params, run.state, x, target, h0, rule, run.penalty)
+                run.record_norms()
+                bar.update(target.size)
+            if runs[0].steps % EVALUATE_EVERY == 0:
+                evaluate(corpus, runs, bar)
+        evaluate(corpus, runs, bar)
+    for run in runs:
+        run.training = bits_per_character(corpus, corpus.train[: len(corpus.held_out)], run.params)
+        run.h_norm = gradient_through_time(corpus, run.params)
+
+
+def evaluate(corpus: Corpus, runs: Sequence[Run], bar: Any) -> None:
+    """Predict the held-out text, and show how well that went beside the progress bar."""
+    for run in runs:
+        run.held_out = bits_per_character(corpus, corpus.held_out, run.params)
+    bits = " and ".join(f"{run.held_out:.3f}" for run in runs)
+    bar.set_postfix_str(f"held out: {bits} bits/char")
 
 
 def bits_per_character(corpus: Corpus, text: Indices, params: Params) -> float:
@@ -109,7 +116,7 @@ def gradient_through_time(corpus: Corpus, params: Params) -> Array:
 
 
 def sample(corpus: Corpus, params: Params, *, seed: int, length: int = 200) -> str:
-    """Let the network write, at temperature 0.8: a little bolder than its own probabilities."""
+    """Let the network write, at temperature 0.8: a little surer than by its own probabilities."""
     rng = np.random.default_rng(seed)
     written = [corpus.alphabet.index(character) for character in "The "]
     h, new = None, written
@@ -142,27 +149,26 @@ def run(
     """
     corpus = load()
     strength = STRENGTH if strength is None else strength
-    classes = len(corpus.alphabet)
     total = len(corpus.train) + len(corpus.held_out)
     print(f"A GRU reads Python's manual: {total:,} characters, the last 10 % held out.")
 
-    rule, penalty = nr.Adam(LEARNING_RATE), {"weight_hh_*": nr.L2(strength)}
+    runs = [start(corpus, s, seed) for s in (0.0, strength)]
+    rule = nr.Adam(LEARNING_RATE)
     x, target, _ = next(batches(corpus, STREAMS, WINDOW))
-    timed = speed.compare(
-        lambda api, params, state: train_step(api, params, state, x, target, None, rule, penalty)[
-            :2
-        ],
-        nr.init_params("gru", classes, HIDDEN, output_size=classes, rng=seed),
-        rule,
-    )
+
+    def step(api: ModuleType, params: Params, state: dict[str, Any]) -> tuple[float, Params]:
+        return train_step(api, params, state, x, target, None, rule, runs[1].penalty)[:2]
+
+    timed = speed.compare(step, runs[1].params, rule)
+    limit = math.inf
     if steps is None:
-        steps = timed.steps_in(seconds or SECONDS)
+        steps, limit = timed.plan(seconds or SECONDS, len(runs))
     print(
-        f"{steps} steps of {STREAMS} streams x {WINDOW} characters per run; the same again with "
-        f"--steps {steps} --seed {seed}.\n"
+        f"{steps} steps of {STREAMS} streams x {WINDOW} characters per run; "
+        f"--steps {steps} --seed {seed} repeats them.\n"
     )
 
-    runs = [train(corpus, s, steps, seed) for s in (0.0, strength)]
+    train(corpus, runs, steps, limit)
     block = ("W_hn", slice(2 * HIDDEN, 3 * HIDDEN))  # the GRU's candidate state reads h by it
     print(f"\n{report.summary(runs, 'bits/char', block, {})}")
     print(
