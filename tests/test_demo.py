@@ -79,6 +79,8 @@ def test_tables_have_all_rows_and_the_picture_is_there(
     printed = request.getfixturevalue(f"{data}_demo")
     error = {"text": "bits/char", "sunspots": "RMSE (sunspot number)"}[data]
     block = {"text": "W_hn", "sunspots": "W_hh"}[data]
+    steps = {"text": TEXT, "sunspots": SUNSPOTS}[data][3]
+    assert row(printed, "training steps") == [steps, steps]
     for name in (f"{error}, training part", "‖W_hh‖_F", "‖W_ih‖_F", f"σ₁({block})"):
         assert len(row(printed, name)) == 2
     assert min(row(printed, "max/min ‖∂L/∂h_t‖ in time")) >= 1

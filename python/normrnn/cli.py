@@ -70,7 +70,7 @@ def build_app() -> "typer.Typer":
             typer.Option(
                 min=0.1,
                 help="Training time of each run, roughly.",
-                show_default="22 for text",
+                show_default="25 for text",
             ),
         ] = None,
         steps: Annotated[

@@ -48,6 +48,9 @@ class Run:
     h_norm: Array = field(default_factory=lambda: np.empty(0))
     norms: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in WEIGHTS})
 
+    def __post_init__(self) -> None:
+        self.record_norms()
+
     def record_norms(self) -> None:
         """Note how large the weights are now."""
         for name, norms in self.norms.items():

@@ -22,7 +22,7 @@ from normrnn.demo.report import Array, Params, Penalty, Run
 # λ and the step size were chosen by training on the first 80 % and looking at the next 10 %.
 HIDDEN, WINDOW, STREAMS = 256, 100, 10  # H, T and B
 LEARNING_RATE, CLIP_NORM, STRENGTH = 8e-3, 1.0, 1e-4
-SECONDS = 22.0  # per run
+SECONDS = 25.0  # per run
 EVALUATE_EVERY = 500  # steps
 GRADIENT_WINDOWS = 64
 
@@ -141,7 +141,7 @@ def run(
     steps : int, optional
         Training steps of each run.
     seconds : float, optional
-        Instead of steps: about how long each run may train; 22 by default.
+        Instead of steps: about how long each run may train; 25 by default.
     strength : float, optional
         λ of the second run.
     seed : int
