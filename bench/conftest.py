@@ -29,14 +29,14 @@ class Machine:
     bandwidth: float  # bytes a second over the three streams of a plain update
 
 
+MACHINE = pytest.StashKey[Machine]()
+
+
 @pytest.fixture(scope="session")
-def machine() -> Machine:
+def machine(pytestconfig: pytest.Config) -> Machine:
     threads = nr.get_num_threads()
     measured = Machine(_core.fma_peak(True, threads), _core.stream_bandwidth(threads))
-    print(
-        f"\ntarget {_core.config()['target']}, {threads} threads, FMA peak "
-        f"{measured.flops / 1e9:.0f} GFLOP/s, streams {measured.bandwidth / 1e9:.0f} GB/s"
-    )
+    pytestconfig.stash[MACHINE] = measured
     return measured
 
 
@@ -86,6 +86,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
             point = "-".join(p for p in points if p != engine)
             rows[test.removeprefix("test_"), point, engine] = bench
     terminalreporter.section("fractions of the peaks measured in this run")
+    machine = config.stash[MACHINE]
+    terminalreporter.write_line(
+        f"target {_core.config()['target']}, {nr.get_num_threads()} threads, FMA peak "
+        f"{machine.flops / 1e9:.0f} GFLOP/s, streams {machine.bandwidth / 1e9:.0f} GB/s"
+    )
     for (test, point, engine), bench in rows.items():
         if engine == "core":
             peaks = ", ".join(

@@ -52,3 +52,11 @@ def assert_close(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> N
     """Float32 sums of some thousand terms, taken in another order, differ by less than this."""
     scale = max(1.0, float(np.abs(expected).max(initial=0)))
     np.testing.assert_allclose(got, expected, rtol=0, atol=2e-4 * scale)
+
+
+def assert_close_but_for_kinks(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> None:
+    """Gradients through ReLU: of a million units a few are so near 0 that rounding switches them.
+
+    One switched unit out of a million is 1e-3 of the gradient's norm, and shows in many elements.
+    """
+    assert np.linalg.norm(got - expected) <= 1e-2 * np.linalg.norm(expected)
