@@ -20,10 +20,9 @@ from normrnn.functional import (
     head_backward,
     head_forward,
     init_params,
-    init_state,
-    update,
 )
 from normrnn.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
+from normrnn.optimize import init_state, update
 from normrnn.penalties import L1, L2, ElasticNet, Prox
 from normrnn.rules import SGD, Adam, AdamW, Momentum
 

@@ -1,4 +1,4 @@
-"""Types of the compiled core; shapes and meaning are in normrnn.functional and normrnn.losses."""
+"""Types of the compiled core; shapes and meaning are in functional, losses and optimize."""
 
 from collections.abc import Sequence
 from typing import Any, final
