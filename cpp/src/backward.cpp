@@ -42,12 +42,7 @@ class BackwardPass {
     Buffer<T> d_output;  // of the layer at work, from the one above
     for (int layer = shape_.layers - 1; layer >= 0; --layer) {
       Buffer<T> d_gates[2];
-      for (int d = 0; d < shape_.directions; ++d) {
-        d_gates[d] = Buffer<T>(product(schedule_.rows(), gates_ld_));
-        cpu::Rows<const T> own = dy;
-        if (own.data) own.data += d * shape_.hidden;
-        through_time(layer, d, own, d_gates[d].get());
-      }
+      through_time(layer, dy, d_gates);
       weight_gradients(layer, d_gates);
       cpu::Rows<T> d_input{call_.dx, shape_.input, schedule_.slots()};
       if (layer > 0) {
@@ -63,57 +58,83 @@ class BackwardPass {
   }
 
  private:
-  void through_time(int layer, int d, cpu::Rows<const T> dy, T* d_gates) {
+  // One direction of one layer, with the memory that its pass needs.
+  struct Direction {
+    cpu::LayerBackward<T> op{};
+    Buffer<T> recurrent, d_state;
+    Buffer<double> norm_parts;
+  };
+
+  void through_time(int layer, cpu::Rows<const T> dy, Buffer<T>* d_gates) {
+    Direction direction[2];
+    for (int d = 0; d < shape_.directions; ++d) {
+      d_gates[d] = Buffer<T>(product(schedule_.rows(), gates_ld_));
+      cpu::Rows<const T> own = dy;
+      if (own.data) own.data += d * shape_.hidden;
+      prepare(layer, d, own, d_gates[d].get(), direction[d]);
+    }
+    const int64_t depth = cell_.gates * shape_.hidden;
+    const LayerCost cost{panels_, depth * shape_.hidden, sizeof(T), kernels_.lanes};
+    run_directions(
+        schedule_, cost, call_.threads, direction, shape_.directions,
+        [](Direction& one, const Plan& plan) { one.op.row_begin = plan.rows(); },
+        [&](const Direction& one, Worker& worker) { cell_.backward(one.op, worker); });
+    for (int d = 0; d < shape_.directions; ++d) {
+      copy_results(layer * shape_.directions + d, direction[d]);
+    }
+  }
+
+  void prepare(int layer, int d, cpu::Rows<const T> dy, T* d_gates, Direction& to) {
     const int index = layer * shape_.directions + d;
     const LayerTape<T>& own = tape_.at(layer, d);
     const int64_t depth = cell_.gates * shape_.hidden;
     const int64_t block = shape_.batch * shape_.hidden;
 
-    Buffer<T> recurrent(product(panels_, kernels_.panel_width, depth));
+    to.recurrent = Buffer<T>(product(panels_, kernels_.panel_width, depth));
     const ColumnBlock whole{0, 0, depth};
     parallel_for(call_.threads, panels_, product(depth, shape_.hidden), [&](int64_t p) {
       kernels_.pack(tape_.weights[index].hh, shape_.hidden, &whole, 1, depth, shape_.hidden, p,
-                    p + 1, recurrent.get());
+                    p + 1, to.recurrent.get());
     });
-    Buffer<T> d_state(product(cell_.states, shape_.batch, tape_.state_ld));
+    to.d_state = Buffer<T>(product(cell_.states, shape_.batch, tape_.state_ld));
     for (int s = 0; s < cell_.states; ++s) {
       const T* final = call_.d_final[s] ? call_.d_final[s] + index * block : nullptr;
       gather_rows(final, schedule_, shape_.hidden,
-                  d_state.get() + s * shape_.batch * tape_.state_ld, tape_.state_ld);
+                  to.d_state.get() + s * shape_.batch * tape_.state_ld, tape_.state_ld);
     }
-    Buffer<double> norm_parts(product(schedule_.rows(), panels_));
+    to.norm_parts = Buffer<double>(product(schedule_.rows(), panels_));
 
-    cpu::LayerBackward<T> op{};
+    cpu::LayerBackward<T>& op = to.op;
     op.hidden = shape_.hidden;
     op.batch = shape_.batch;
     op.times = schedule_.times;
     op.offset = schedule_.offset.data();
     op.reverse = d == 1;
-    op.recurrent = recurrent.get();
+    op.recurrent = to.recurrent.get();
     for (int s = 0; s < cell_.states; ++s) op.state[s] = own.state[s].get();
     op.state_ld = tape_.state_ld;
     op.tape = own.gates.get();
     op.tape_ld = tape_.state_ld;
     op.dy = dy;
-    op.d_state = d_state.get();
+    op.d_state = to.d_state.get();
     op.d_gates = d_gates;
     op.gates_ld = gates_ld_;
-    op.norm_parts = norm_parts.get();
-    const Plan plan = make_plan(schedule_, panels_, depth * shape_.hidden, call_.threads);
-    op.row_begin = plan.rows();
-    run_parallel(plan.workers, [&](Worker& worker) { cell_.backward(op, worker); });
+    op.norm_parts = to.norm_parts.get();
+  }
 
+  void copy_results(int index, const Direction& from) {
     for (int s = 0; s < cell_.states; ++s) {
       for (int64_t r = 0; r < shape_.batch; ++r) {
-        std::memcpy(call_.d_initial[s] + index * block + schedule_.order[r] * shape_.hidden,
-                    d_state.get() + (s * shape_.batch + r) * tape_.state_ld,
-                    size_t(shape_.hidden) * sizeof(T));
+        std::memcpy(
+            call_.d_initial[s] + (index * shape_.batch + schedule_.order[r]) * shape_.hidden,
+            from.d_state.get() + (s * shape_.batch + r) * tape_.state_ld,
+            size_t(shape_.hidden) * sizeof(T));
       }
     }
     for (int64_t t = 0; t < shape_.times; ++t) {
       double sum = 0;
       if (t < schedule_.times) {
-        const double* part = norm_parts.get() + schedule_.offset[t] * panels_;
+        const double* part = from.norm_parts.get() + schedule_.offset[t] * panels_;
         for (int64_t i = 0; i < schedule_.rows_at(t) * panels_; ++i) sum += part[i];
       }
       call_.h_norm[index * shape_.times + t] = T(std::sqrt(sum));
@@ -161,7 +182,7 @@ class BackwardPass {
       }
       work += op.rows * rows * (hidden + op.c_ld);
     }
-    run_parallel(work < (1 << 18) ? 1 : call_.threads,
+    run_parallel(workers_for(work, call_.threads),
                  [&](Worker& worker) { kernels_.outer(ops.data(), int(ops.size()), worker); });
     for (int d = 0; d < shape_.directions; ++d) {
       const WeightGradients<T>& out = call_.d[layer * shape_.directions + d];
@@ -189,7 +210,7 @@ class BackwardPass {
       op.segment[d] = {d_gates[d].get(), gates_ld_, depth, packed[d].get()};
     }
     const int64_t work = op.rows * columns * depth;
-    run_parallel(work < (1 << 18) ? 1 : call_.threads,
+    run_parallel(workers_for(work, call_.threads),
                  [&](Worker& worker) { kernels_.matmul(op, worker); });
   }
 

@@ -61,28 +61,36 @@ void take_input(const ForwardCall<T>& call, Tape<T>& tape, int lanes) {
   });
 }
 
+// One direction of one layer, with the memory that its pass needs.
 template <class T>
-void forward_direction(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d) {
+struct Direction {
+  cpu::LayerForward<T> op{};
+  PackedForward<T> packed;
+  Buffer<T> product;
+};
+
+template <class T>
+void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direction<T>& to) {
   const cpu::CellKernels<T>& cell = *tape.cell;
   const Shape& shape = call.shape;
   const Schedule& schedule = tape.schedule;
   const int index = layer * shape.directions + d;
-  const bool last = layer == shape.layers - 1;
   LayerTape<T>& own = tape.at(layer, d);
 
-  cpu::LayerForward<T> op{};
+  cpu::LayerForward<T>& op = to.op;
   op.hidden = shape.hidden;
   op.batch = shape.batch;
   op.times = schedule.times;
   op.offset = schedule.offset.data();
   op.reverse = d == 1;
   op.segments = tape.inputs(layer, op.input);
-  const PackedForward<T> packed =
+  to.packed =
       pack_forward(cell, call.weights[index], shape.hidden, op.input, op.segments, call.threads);
-  for (int s = 0; s < op.segments; ++s) op.input[s].b = packed.input[s].get();
-  op.recurrent = packed.recurrent.get();
-  op.bias = packed.bias.get();
+  for (int s = 0; s < op.segments; ++s) op.input[s].b = to.packed.input[s].get();
+  op.recurrent = to.packed.recurrent.get();
+  op.bias = to.packed.bias.get();
   op.state_ld = tape.state_ld;
+  const bool last = layer == shape.layers - 1;
   const int64_t block = shape.batch * shape.hidden;
   for (int s = 0; s < cell.states; ++s) {
     op.keep[s] = call.need_grad || (s == 0 && !last);
@@ -100,23 +108,57 @@ void forward_direction(const ForwardCall<T>& call, Tape<T>& tape, int layer, int
   if (last) {
     op.y = {call.y + d * shape.hidden, shape.directions * shape.hidden, schedule.slots()};
   }
-  int64_t depth = shape.hidden;
-  for (int s = 0; s < op.segments; ++s) depth += op.input[s].k;
-  const Plan plan = make_plan(schedule, panels_of(shape.hidden, cell.panel_units),
-                              depth * shape.hidden * cell.gates, call.threads);
-  op.row_begin = plan.rows();
-  run_parallel(plan.workers, [&](Worker& worker) { cell.forward(op, worker); });
+}
 
-  for (int s = 0; s < cell.states; ++s) {
+// Room for U x of as many steps as stay in a core's cache, and of at least a few tiles.
+template <class T>
+void take_plan(const Tape<T>& tape, const Plan& plan, Direction<T>& to) {
+  constexpr int64_t kBytes = 1 << 18, kFewestRows = 48;
+  cpu::LayerForward<T>& op = to.op;
+  op.row_begin = plan.rows();
+  if (!plan.input_ahead) return;
+  const cpu::CellKernels<T>& cell = *tape.cell;
+  op.product_ld =
+      panels_of(op.hidden, cell.panel_units) * cell.panel_units * (cell.gates + cell.split);
+  const int64_t fitting = kBytes / (op.product_ld * int64_t(sizeof(T)));
+  op.product_rows = std::min(tape.schedule.rows(), std::max({op.batch, kFewestRows, fitting}));
+  to.product = Buffer<T>(product(op.product_rows, op.product_ld));
+  op.input_product = to.product.get();
+}
+
+template <class T>
+void copy_final(const ForwardCall<T>& call, const Tape<T>& tape, int index,
+                const cpu::LayerForward<T>& op) {
+  const Shape& shape = call.shape;
+  const Schedule& schedule = tape.schedule;
+  for (int s = 0; s < tape.cell->states; ++s) {
     for (int64_t r = 0; r < shape.batch; ++r) {
       int64_t row = schedule.last_row(r, op.reverse);
       if (!op.keep[s] && row >= shape.batch) {  // two blocks in turn: by the number of the step
         row = shape.batch + (schedule.length[r] - 1) % 2 * shape.batch + r;
         if (op.reverse) row = shape.batch + (schedule.times - 1) % 2 * shape.batch + r;
       }
-      std::memcpy(call.final[s] + index * block + schedule.order[r] * shape.hidden,
+      std::memcpy(call.final[s] + (index * shape.batch + schedule.order[r]) * shape.hidden,
                   op.state[s] + row * op.state_ld, size_t(shape.hidden) * sizeof(T));
     }
+  }
+}
+
+template <class T>
+void forward_layer(const ForwardCall<T>& call, Tape<T>& tape, int layer) {
+  const cpu::CellKernels<T>& cell = *tape.cell;
+  const Shape& shape = call.shape;
+  Direction<T> direction[2];
+  for (int d = 0; d < shape.directions; ++d) prepare(call, tape, layer, d, direction[d]);
+  const int64_t depth = tape.input_of(layer) + shape.hidden;
+  const LayerCost cost{panels_of(shape.hidden, cell.panel_units), depth * shape.hidden * cell.gates,
+                       sizeof(T), kernels<T>().lanes};
+  run_directions(
+      tape.schedule, cost, call.threads, direction, shape.directions,
+      [&](Direction<T>& one, const Plan& plan) { take_plan(tape, plan, one); },
+      [&](const Direction<T>& one, Worker& worker) { cell.forward(one.op, worker); });
+  for (int d = 0; d < shape.directions; ++d) {
+    copy_final(call, tape, layer * shape.directions + d, direction[d].op);
   }
 }
 
@@ -140,7 +182,7 @@ std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call) {
   }
   take_input(call, *tape, lanes);
   for (int layer = 0; layer < call.shape.layers; ++layer) {
-    for (int d = 0; d < call.shape.directions; ++d) forward_direction(call, *tape, layer, d);
+    forward_layer(call, *tape, layer);
     for (int d = 0; !call.need_grad && layer && d < call.shape.directions; ++d) {
       tape->at(layer - 1, d) = {};  // read for the last time
     }

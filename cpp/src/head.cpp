@@ -19,7 +19,7 @@ void head_forward(const HeadShape& shape, const T* h, const T* w, const T* b, T*
   op.bias = b;
   op.c = {y, shape.outputs, nullptr};
   const int64_t work = shape.rows * shape.inputs * shape.outputs;
-  run_parallel(work < (1 << 18) ? 1 : threads, [&](Worker& worker) { kernel.matmul(op, worker); });
+  run_parallel(workers_for(work, threads), [&](Worker& worker) { kernel.matmul(op, worker); });
 }
 
 template <class T>
@@ -51,7 +51,7 @@ void head_backward(const HeadShape& shape, const T* h, const T* w, const T* dy, 
   weight.c_ld = shape.inputs;
   weight.sums = db;
   const int64_t work = shape.rows * shape.inputs * shape.outputs;
-  const int workers = work < (1 << 18) ? 1 : threads;
+  const int workers = workers_for(work, threads);
   run_parallel(workers, [&](Worker& worker) { kernel.matmul(input, worker); });
   run_parallel(workers, [&](Worker& worker) { kernel.outer(&weight, 1, worker); });
 }

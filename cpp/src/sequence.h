@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cpu/dispatch.h"
+#include "plan.h"
 #include "tape.h"
 
 namespace normrnn {
@@ -21,6 +22,32 @@ void gather_rows(const T* from, const Schedule& schedule, int64_t width, T* to, 
       filled = width;
     }
     std::memset(static_cast<void*>(row + filled), 0, size_t(ld - filled) * sizeof(T));
+  }
+}
+
+// Runs f(op, worker) for the one or two directions of a layer, one after the other or, where that is
+// expected to be faster, at the same time. take(op, plan) makes an op ready for its plan.
+template <class Op, class Take, class F>
+void run_directions(const Schedule& schedule, const LayerCost& cost, int threads, Op* op,
+                    int directions, Take&& take, F&& f) {
+  const Plan whole = make_plan(schedule, cost, threads);
+  if (directions == 2 && threads > 1) {
+    const Plan half = make_plan(schedule, cost, threads / 2);
+    if (side_by_side(half, whole)) {
+      for (int d = 0; d < 2; ++d) take(op[d], half);
+      return run_parallel(2 * half.workers, [&](Worker& worker) {
+        if (worker.size() == 1) {  // the pool was busy
+          for (int d = 0; d < 2; ++d) f(op[d], worker);
+        } else {
+          Worker part = worker.part(2);
+          f(op[part.group()], part);
+        }
+      });
+    }
+  }
+  for (int d = 0; d < directions; ++d) {
+    take(op[d], whole);
+    run_parallel(whole.workers, [&](Worker& worker) { f(op[d], worker); });
   }
 }
 

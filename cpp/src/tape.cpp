@@ -5,35 +5,6 @@
 #include "cpu/dispatch.h"
 
 namespace normrnn {
-namespace {
-
-// The cost model. Splitting the batch needs no barrier, but each worker then reads all weights at
-// every step; below kRowsPerWorker rows that reading, not arithmetic, sets the pace, and splitting
-// the units lets each core keep its slice of the weights in its own cache. A barrier costs some
-// 0.2 to 0.5 us while every worker runs, but a time slice when one does not, on a machine that is
-// shared: each worker must have kBarrierWork multiply-adds a step, some microseconds, to gain.
-// Waking a team costs a few microseconds too: calls below kTeamWork run alone.
-constexpr int64_t kRowsPerWorker = 8;
-constexpr int64_t kBarrierWork = 1 << 17;
-constexpr int64_t kTeamWork = 1 << 18;
-
-}  // namespace
-
-Plan make_plan(const Schedule& schedule, int64_t panels, int64_t row_work, int threads) {
-  Plan plan{1, {}};
-  if (row_work * schedule.rows() >= kTeamWork) {
-    const int64_t batch = schedule.batch;
-    plan.workers = int(std::min<int64_t>(threads, batch));
-    if (batch < kRowsPerWorker * threads) {
-      const int64_t worth = row_work * batch / kBarrierWork;
-      const int64_t by_units = std::min({int64_t(threads), panels, worth});
-      if (by_units > 1 && by_units >= plan.workers) return {int(by_units), {}};
-    }
-  }
-  plan.row_begin = schedule.shares(plan.workers);
-  return plan;
-}
-
 template <class T>
 uint64_t weights_fingerprint(const std::vector<Weights<T>>& weights, const Shape& shape, int gates,
                              int threads) {

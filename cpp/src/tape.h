@@ -57,13 +57,4 @@ template <class T>
 uint64_t weights_fingerprint(const std::vector<Weights<T>>& weights, const Shape& shape, int gates,
                              int threads);
 
-// How a layer's work is shared out: over the batch, without barriers, where every worker gets a
-// few rows; else over the hidden units, with a barrier each step, where a step is worth it.
-struct Plan {
-  int workers;
-  std::vector<int64_t> row_begin;  // empty: split units
-  const int64_t* rows() const { return row_begin.empty() ? nullptr : row_begin.data(); }
-};
-Plan make_plan(const Schedule& schedule, int64_t panels, int64_t row_work, int threads);
-
 }  // namespace normrnn

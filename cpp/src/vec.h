@@ -1,4 +1,5 @@
-// Vectors of one target, by the compiler's vector extensions: no intrinsics, no dependency.
+// Vectors of one target, by the compiler's vector extensions: no dependency, and no intrinsics but
+// for the minimum and maximum, which GCC does not find by itself.
 //
 // Everything in here lives in the target's own namespace (NORMRNN_TARGET): the linker merges inline
 // functions of the same name, and one compiled for a newer CPU must never stand in for another.
@@ -6,6 +7,10 @@
 
 #include <cstddef>
 #include <cstdint>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #define NORMRNN_INLINE inline __attribute__((always_inline))
 
@@ -66,6 +71,38 @@ NORMRNN_INLINE void store_n(T* p, Vec<T> v, int n) {
   store(lanes, v);
   for (int i = 0; i < n; ++i) p[i] = lanes[i];
 }
+
+// The lesser (greater) of x and the limit; NaN passes: the instructions return the second operand
+// where either is NaN.
+#if defined(__x86_64__)
+#if NORMRNN_VECTOR_BYTES == 64  // GCC 12 warns of the unmasked form, which is the same instruction
+#define NORMRNN_MINMAX(which, a, b) _mm512_maskz_##which(-1, a, b)
+#elif NORMRNN_VECTOR_BYTES == 32
+#define NORMRNN_MINMAX(which, a, b) _mm256_##which(a, b)
+#else
+#define NORMRNN_MINMAX(which, a, b) _mm_##which(a, b)
+#endif
+template <class T>
+NORMRNN_INLINE Vec<T> at_most(Vec<T> x, T limit) {
+  if constexpr (sizeof(T) == 4) return NORMRNN_MINMAX(min_ps, splat(limit), x);
+  if constexpr (sizeof(T) == 8) return NORMRNN_MINMAX(min_pd, splat(limit), x);
+}
+template <class T>
+NORMRNN_INLINE Vec<T> at_least(Vec<T> x, T limit) {
+  if constexpr (sizeof(T) == 4) return NORMRNN_MINMAX(max_ps, splat(limit), x);
+  if constexpr (sizeof(T) == 8) return NORMRNN_MINMAX(max_pd, splat(limit), x);
+}
+#undef NORMRNN_MINMAX
+#else
+template <class T>
+NORMRNN_INLINE Vec<T> at_most(Vec<T> x, T limit) {
+  return limit < x ? splat(limit) : x;
+}
+template <class T>
+NORMRNN_INLINE Vec<T> at_least(Vec<T> x, T limit) {
+  return limit > x ? splat(limit) : x;
+}
+#endif
 
 // Sum of the lanes in double, always in lane order.
 template <class T>

@@ -24,8 +24,8 @@ int64_t product(Sizes... sizes) {
 }
 
 // Cache-line aligned memory, not initialised. What is given back is kept for the next call of the
-// same size, because fresh pages cost more than the arithmetic done on them; what is kept and what
-// is in use together never exceed the most that was ever in use. Throws std::bad_alloc.
+// same size, because fresh pages cost more than the arithmetic done on them; what is kept is never
+// more than half of the most that was ever in use, or what is left to that. Throws std::bad_alloc.
 void* take_memory(int64_t bytes);
 void give_memory(void* memory, int64_t bytes);
 
@@ -72,6 +72,12 @@ void run_parallel(int workers, F&& f) {
     (*static_cast<std::remove_reference_t<F>*>(context))(worker);
   };
   if (!run_team(workers, task, &f, TaskKind::kCompute)) throw Interrupted();
+}
+
+// Workers that `work` multiply-adds are worth: waking a team costs some microseconds.
+inline int workers_for(int64_t work, int threads) {
+  constexpr int64_t kWorthATeam = 1 << 18;
+  return work < kWorthATeam ? 1 : threads;
 }
 
 // f(i) for i in [0, count), exact and in one go, on as many workers as `work` additions are worth.

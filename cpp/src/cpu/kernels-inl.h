@@ -4,9 +4,10 @@
 //   NORMRNN_ACCUMULATORS  vector registers a tile may hold
 // No std:: templates in here: compiled for this target, they would be merged with those of others.
 #include "cells/cells.def"
-#include "cpu/gemm.h"
-#include "cpu/layer-inl.h"
+#include "cpu/backward-inl.h"
+#include "cpu/forward-inl.h"
 #include "cpu/loss-inl.h"
+#include "cpu/outer-inl.h"
 #include "cpu/peak-inl.h"
 #include "cpu/update-inl.h"
 

@@ -32,7 +32,17 @@ constexpr auto kInterruptPeriod = std::chrono::milliseconds(20);
 constexpr unsigned kSpinsToYield = 1 << 12;  // a waiter that shares its core lets the others go on
 constexpr int kSpinsToPark = 1 << 14;        // some 100 us: longer than the gap between two calls
 
+// Barriers that had to yield before a job counts as crowded, and for how long that is believed.
+constexpr int kLateBarriers = 4;
+constexpr auto kCrowdMemory = std::chrono::milliseconds(200);
+
 InterruptCheck interrupt_check = nullptr;
+std::atomic<SteadyClock::rep> crowded_until{0};
+
+void note_crowd() {
+  crowded_until.store((SteadyClock::now() + kCrowdMemory).time_since_epoch().count(),
+                      std::memory_order_relaxed);
+}
 
 void relax() {
 #if defined(__x86_64__)
@@ -87,13 +97,16 @@ struct Job {
   FloatingPointMode caller_mode = get_mode();
   SteadyClock::time_point last_check = SteadyClock::now();  // touched by rank 0 alone
   alignas(64) std::atomic<int64_t> next{0};
-  alignas(64) std::atomic<int> arrived{0};
-  std::atomic<unsigned> phase{0};
+  struct alignas(64) Gate {
+    std::atomic<int> arrived{0};
+    std::atomic<unsigned> phase{0};
+  };
+  Gate gate[kMaxGroups];
   std::atomic<bool> cancel{false};
 
   void run(int rank) noexcept {  // the others work on while one throws: a task must not
     const ModeGuard mode(kind == TaskKind::kCompute ? caller_mode | kFlushDenormals : caller_mode);
-    Worker worker(*this, rank);
+    Worker worker(*this, rank, size);
     task(context, worker);
   }
 
@@ -109,35 +122,47 @@ struct Job {
     if (interrupt_check()) cancel.store(true, std::memory_order_relaxed);
   }
 
-  // Spins until done() holds; the caller's own thread looks out for interrupts meanwhile.
+  // Spins until done() holds; the caller's own thread looks out for interrupts meanwhile. Returns
+  // how often it let others go first.
   template <class Done>
-  void wait(int rank, Done done) {
+  unsigned wait(int rank, Done done) {
+    unsigned yields = 0;
     for (unsigned spins = 1; !done(); ++spins) {
       relax();
       if (spins % kSpinsToYield == 0) {
         if (rank == 0) poll();
         sched_yield();
+        ++yields;
       }
     }
+    return yields;
   }
 };
 
 int Worker::rank() const { return rank_; }
-int Worker::size() const { return job_.size; }
+int Worker::size() const { return size_; }
+int Worker::group() const { return group_; }
+
+Worker Worker::part(int groups) const {
+  const int each = size_ / groups, group = std::min(rank_ / each, groups - 1);
+  return {job_, rank_ - group * each, each, group, group * each};
+}
 
 int64_t Worker::next() { return job_.next.fetch_add(1, std::memory_order_relaxed); }
 
 bool Worker::barrier() {
-  if (job_.size > 1) {
-    const unsigned phase = job_.phase.load(std::memory_order_relaxed);
-    if (job_.arrived.fetch_add(1, std::memory_order_acq_rel) == job_.size - 1) {
-      job_.arrived.store(0, std::memory_order_relaxed);
-      job_.phase.store(phase + 1, std::memory_order_release);
+  if (size_ > 1) {
+    Job::Gate& gate = job_.gate[group_];
+    const unsigned phase = gate.phase.load(std::memory_order_relaxed);
+    if (gate.arrived.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
+      gate.arrived.store(0, std::memory_order_relaxed);
+      gate.phase.store(phase + 1, std::memory_order_release);
     } else {
-      job_.wait(rank_, [&] {
-        return job_.phase.load(std::memory_order_acquire) != phase ||
+      const unsigned yields = job_.wait(first_ + rank_, [&] {
+        return gate.phase.load(std::memory_order_acquire) != phase ||
                job_.cancel.load(std::memory_order_relaxed);
       });
+      if (yields > 0 && ++late_ == kLateBarriers) note_crowd();
     }
   }
   return !job_.cancel.load(std::memory_order_relaxed);
@@ -147,7 +172,7 @@ bool Worker::cancelled(int64_t work) {
   work_ += work;
   if (work_ < kQuantum) return false;
   work_ = 0;
-  if (rank_ == 0) job_.poll();
+  if (first_ + rank_ == 0) job_.poll();
   return job_.cancel.load(std::memory_order_relaxed);
 }
 
@@ -255,10 +280,15 @@ std::atomic<int> chosen_threads{0};
 
 }  // namespace
 
+bool crowded() {
+  const SteadyClock::rep until = crowded_until.load(std::memory_order_relaxed);
+  return until && SteadyClock::now().time_since_epoch().count() < until;
+}
+
 void set_interrupt_check(InterruptCheck check) { interrupt_check = check; }
 
 bool run_team(int workers, Task task, void* context, TaskKind kind) {
-  Job job{task, context, std::max(1, workers), kind};
+  Job job{task, context, std::max(1, workers), kind, get_mode(), SteadyClock::now(), {}, {}, {}};
   if (job.size == 1 || !the_pool().try_run(job)) {
     job.size = 1;
     job.run(0);

@@ -11,12 +11,18 @@ namespace normrnn {
 
 struct Job;
 
+constexpr int kMaxGroups = 2;  // into which a team can be parted
+
 // One worker's view of the job it takes part in.
 class Worker {
  public:
-  Worker(Job& job, int rank) : job_(job), rank_(rank) {}
+  Worker(Job& job, int rank, int size, int group = 0, int first = 0)
+      : job_(job), rank_(rank), size_(size), group_(group), first_(first) {}
   int rank() const;  // not inline: target files must share no code outside their namespaces
   int size() const;
+  // The worker's place in one of `groups` teams of equal size, each with barriers of its own.
+  Worker part(int groups) const;
+  int group() const;
   // The next task number that no other worker has taken.
   int64_t next();
   // Waits for all workers; false if the job was cancelled, and then everyone must return.
@@ -27,8 +33,10 @@ class Worker {
 
  private:
   Job& job_;
-  int rank_;
+  int rank_, size_;
+  int group_, first_;  // first_: rank in the whole team of the group's first worker
   int64_t work_ = 0;
+  int late_ = 0;
 };
 
 using Task = void (*)(void* context, Worker& worker);
@@ -43,6 +51,10 @@ enum class TaskKind { kCompute, kExact };
 
 // Runs task on up to `workers` workers, the caller among them; false if it was cancelled.
 bool run_team(int workers, Task task, void* context, TaskKind kind);
+
+// Whether barriers had to wait for workers that were not running, a short while ago: the CPUs are
+// shared with others, and a barrier may cost a time slice.
+bool crowded();
 
 constexpr int kMaxThreads = 1024;
 int default_threads();  // NORMRNN_NUM_THREADS, else CPUs allowed by affinity and cgroup

@@ -1,0 +1,156 @@
+// The time loop of one direction of one layer, backwards, for any cell.
+#pragma once
+
+#include "cpu/layer-inl.h"
+
+namespace normrnn::NORMRNN_TARGET {
+
+using cpu::LayerBackward;
+
+// dL/dh_t = product + direct part + dy_t, then the cell backwards. The tile holds the product.
+template <class Cell, class T>
+void backward_epilogue(const LayerBackward<T>& op, const T* tile, int64_t rows, int64_t panel,
+                       int64_t panels, int64_t first, const Clock& clock, int64_t step) {
+  using L = Layout<Cell>;
+  constexpr int kL = kLanes<T>;
+  for (int64_t m = 0; m < rows; ++m) {
+    const int64_t r = first + m;
+    const int64_t i = clock.begin(step) + r;
+    // A sequence that begins at this step has its previous state in the initial block.
+    const bool begins = r >= clock.rows(step - 1);
+    const int64_t prev_row = begins ? r : op.batch + clock.begin(step - 1) + r;
+    Doubles norm[2] = {};
+    for (int v = 0; v < kDenseSets; ++v) {
+      const int64_t unit = panel * kDenseWidth<T> + v * kL;
+      const int n = int(min_of(kL, op.hidden - unit));
+      if (n <= 0) break;
+      Vec<T> prev[Cell::kStates], next[Cell::kStates], d_state[Cell::kStates];
+      Vec<T> tape[Cell::kTape + 1], d_pre[Cell::kGates], d_rec[Cell::kSplit + 1];
+      for (int s = 0; s < Cell::kStates; ++s) {
+        prev[s] = load(op.state[s] + prev_row * op.state_ld + unit);
+        next[s] = load(op.state[s] + (op.batch + i) * op.state_ld + unit);
+        d_state[s] = load(op.d_state + (s * op.batch + r) * op.state_ld + unit);
+      }
+      for (int j = 0; j < Cell::kTape; ++j) {
+        tape[j] = load(op.tape + (i * Cell::kTape + j) * op.tape_ld + unit);
+      }
+      d_state[0] += load(tile + m * kDenseWidth<T> + v * kL);
+      if (op.dy.data) {
+        const T* dy = op.dy.data + (op.dy.slot ? op.dy.slot[i] : i) * op.dy.ld + unit;
+        d_state[0] += load_n(dy, n);
+      }
+      if (n < kL) {  // lanes past the last unit must not reach the norm
+        alignas(64) T lanes[kL] = {};
+        store_n(lanes, d_state[0], n);
+        d_state[0] = load(lanes);
+      }
+      add_squares(norm, d_state[0]);
+      Cell::backward(tape, prev, next, d_state, d_pre, d_rec);
+      for (int s = 0; s < Cell::kStates; ++s) {
+        store(op.d_state + (s * op.batch + r) * op.state_ld + unit, d_state[s]);
+      }
+      T* out = op.d_gates + i * op.gates_ld + unit;
+      for (int g = 0; g < Cell::kGates; ++g) {
+        store_n(out + L::place_of_input(g) * op.hidden, d_pre[g], n);
+      }
+      for (int g = 0; g < Cell::kSplit; ++g) {
+        store_n(out + (Cell::kGates + g) * op.hidden, d_rec[g], n);
+      }
+    }
+    op.norm_parts[i * panels + panel] = sum_lanes<double>(norm[0] + norm[1]);
+  }
+}
+
+// Asks for what backward_epilogue will read and write at the step to come: steps are taken backwards
+// and rows lie far apart, which hardware does not foresee. A whole step ahead, for memory is slow.
+// Inline, or GCC takes the function for one without effect and drops it.
+template <class Cell, class T>
+NORMRNN_INLINE void prefetch_step(const LayerBackward<T>& op, const Clock& clock, int64_t step,
+                                  int64_t begin, int64_t end, int64_t panel) {
+  const int64_t unit = panel * kDenseWidth<T>;
+  const auto fetch = [](const T* at) __attribute__((always_inline)) {
+    for (int byte = 0; byte < kDenseSets * NORMRNN_VECTOR_BYTES; byte += 64) {
+      __builtin_prefetch(reinterpret_cast<const char*>(at) + byte, 0, 2);
+    }
+  };
+  for (int64_t r = begin; r < min_of(end, clock.rows(step)); ++r) {
+    const int64_t i = clock.begin(step) + r;
+    const int64_t prev = r < clock.rows(step - 1) ? op.batch + clock.begin(step - 1) + r : r;
+    for (int s = 0; s < Cell::kStates; ++s) fetch(op.state[s] + prev * op.state_ld + unit);
+    for (int j = 0; j < Cell::kTape; ++j) {
+      fetch(op.tape + (i * Cell::kTape + j) * op.tape_ld + unit);
+    }
+    for (int g = 0; g < Cell::kGates + Cell::kSplit; ++g) {
+      fetch(op.d_gates + i * op.gates_ld + g * op.hidden + unit);
+    }
+    if (op.dy.data) fetch(op.dy.data + (op.dy.slot ? op.dy.slot[i] : i) * op.dy.ld + unit);
+  }
+}
+
+// A sequence has begun: its last product is part of dL/d initial state.
+template <class T>
+void add_to_d_state(const LayerBackward<T>& op, const T* tile, int64_t rows, int64_t panel,
+                    int64_t first) {
+  for (int64_t m = 0; m < rows; ++m) {
+    for (int v = 0; v < kDenseSets; ++v) {
+      const int64_t unit = panel * kDenseWidth<T> + v * kLanes<T>;
+      if (unit >= op.hidden) break;
+      T* d_state = op.d_state + (first + m) * op.state_ld + unit;
+      store(d_state, load(d_state) + load(tile + m * kDenseWidth<T> + v * kLanes<T>));
+    }
+  }
+}
+
+// Steps run against the recursion; `before` below is the step after in time, done just before.
+// Rows that only begin here (their sequence ends at this step) have no product; rows whose sequence
+// began at the step before leave their product in d_state, as dL/d initial state.
+template <class Cell, class T>
+void layer_backward(const LayerBackward<T>& op, Worker& worker) {
+  const int64_t panels = (op.hidden + kDenseWidth<T> - 1) / kDenseWidth<T>;
+  const Clock clock{op.offset, op.times, op.reverse};
+  const Share share = share_of(worker, op.row_begin, op.batch, panels);
+  const int64_t depth = Cell::kGates * op.hidden;
+  alignas(64) T tile[NORMRNN_ACCUMULATORS * kLanes<T>];
+  alignas(64) T zeros[NORMRNN_ACCUMULATORS * kLanes<T>] = {};
+
+  for (int64_t step = op.times - 1; step >= -1; --step) {
+    const int64_t now = clock.rows(step), before = clock.rows(step + 1);
+    const Range parts[3] = {overlap(share.rows, {0, min_of(now, before)}),  // running
+                            overlap(share.rows, {before, now}),             // beginning
+                            overlap(share.rows, {now, before})};            // ending
+    for (int part = 0; part < 3; ++part) {
+      const auto [begin, end] = parts[part];
+      if (begin >= end) continue;
+      const int64_t height = even_height(end - begin, kDenseRows);
+      for (int64_t p = share.panels.begin, count; p < share.panels.end; p += count) {
+        count = panels_at_once(end - begin, height, kDenseSets, share.panels.end - p);
+        for (int64_t r = begin, slice = 0; r < end; r += height, ++slice) {
+          const int64_t rows = min_of(height, end - r);
+          for (int64_t j = 0; j < count; ++j) {
+            prefetch_step<Cell, T>(op, clock, step - 1, r, r + rows, p + j);
+          }
+          Segment<T> product{};
+          if (part != 1) {
+            product = {
+                op.d_gates + (clock.begin(step + 1) + r) * op.gates_ld + Cell::kSplit * op.hidden,
+                op.gates_ld, depth, op.recurrent + p * depth * kDenseWidth<T>};
+          }
+          step_tile_of<T, kDenseRows, 1, 0, kDenseSets>(rows, count, {zeros, 0}, nullptr, 0,
+                                                        product, slice, tile);
+          for (int64_t j = 0; j < count; ++j) {
+            const T* own = tile + j * rows * kDenseWidth<T>;
+            if (part == 2) {
+              add_to_d_state(op, own, rows, p + j, r);
+            } else {
+              backward_epilogue<Cell, T>(op, own, rows, p + j, panels, r, clock, step);
+            }
+          }
+          if (worker.cancelled(rows * count * depth * kDenseWidth<T>)) return;
+        }
+      }
+    }
+    if (!op.row_begin && !worker.barrier()) return;
+  }
+}
+
+}  // namespace normrnn::NORMRNN_TARGET

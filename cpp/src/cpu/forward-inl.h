@@ -1,0 +1,167 @@
+// The time loop of one direction of one layer, forwards, for any cell.
+//
+// U x is part of each step's tiles, or, where a step has few rows, done for a chunk of steps at a
+// time before them: a tile of many rows reads U once for all of them. The order of the additions is
+// the same, and so are the results.
+#pragma once
+
+#include "cpu/layer-inl.h"
+
+namespace normrnn::NORMRNN_TARGET {
+
+using cpu::LayerForward;
+
+// Row of the state block that step `step` writes; step -1 is the initial block.
+template <class T>
+NORMRNN_INLINE int64_t state_block(const LayerForward<T>& op, const Clock& clock, int s,
+                                   int64_t step) {
+  if (step < 0) return 0;
+  return op.batch + (op.keep[s] ? clock.begin(step) : (step & 1) * op.batch);
+}
+
+// The cell on rows [r, r + rows) and one panel of units, from the tile of pre-activations.
+template <class Cell, class T>
+void forward_epilogue(const LayerForward<T>& op, const T* tile, int64_t rows, int64_t panel,
+                      const int64_t* prev_row, const int64_t* next_row, int64_t packed_row) {
+  using L = Layout<Cell>;
+  constexpr int kL = kLanes<T>;
+  for (int64_t m = 0; m < rows; ++m) {
+    for (int v = 0; v < L::kUnits; ++v) {
+      const int64_t unit = panel * L::template kPanel<T> + v * kL;
+      const int n = int(min_of(kL, op.hidden - unit));
+      if (n <= 0) break;
+      const T* at = tile + m * L::template kWidth<T> + v * kL;
+      Vec<T> pre[Cell::kGates], rec[Cell::kSplit + 1], tape[Cell::kTape + 1];
+      Vec<T> prev[Cell::kStates], next[Cell::kStates];
+      for (int g = 0; g < Cell::kGates; ++g) {
+        pre[g] = load(at + L::place_of_input(g) * L::template kPanel<T>);
+      }
+      for (int g = 0; g < Cell::kSplit; ++g) {
+        rec[g] = load(at + (Cell::kGates + g) * L::template kPanel<T>);
+      }
+      for (int s = 0; s < Cell::kStates; ++s) {
+        prev[s] = load(op.state[s] + (prev_row[s] + m) * op.state_ld + unit);
+      }
+      Cell::forward(pre, rec, prev, next, tape);
+      for (int s = 0; s < Cell::kStates; ++s) {
+        store(op.state[s] + (next_row[s] + m) * op.state_ld + unit, next[s]);
+      }
+      if (op.tape) {
+        for (int j = 0; j < Cell::kTape; ++j) {
+          store(op.tape + ((packed_row + m) * Cell::kTape + j) * op.tape_ld + unit, tape[j]);
+        }
+      }
+      if (op.y.data) {
+        const int64_t i = packed_row + m;
+        store_n(op.y.data + (op.y.slot ? op.y.slot[i] : i) * op.y.ld + unit, next[0], n);
+      }
+    }
+  }
+}
+
+// op.input_product = bias + U x for `rows` packed rows from first_row on, this worker's panels.
+template <class Cell, class T>
+bool input_products(const LayerForward<T>& op, Range panels, int64_t first_row, int64_t rows,
+                    Worker& worker) {
+  using L = Layout<Cell>;
+  constexpr int kWidth = L::template kWidth<T>;
+  alignas(64) T tile[L::kRows * kWidth];
+  for (int64_t p = panels.begin; p < panels.end; ++p) {
+    const int64_t height = even_height(rows, L::kRows);
+    for (int64_t r = 0, slice = 0; r < rows; r += height, ++slice) {
+      const int64_t count = min_of(height, rows - r);
+      Segment<T> input[kMaxSegments];
+      int64_t depth = 0;
+      for (int s = 0; s < op.segments; ++s) {
+        input[s] = op.input[s];
+        input[s].a += (first_row + r) * input[s].ld;
+        input[s].b += p * input[s].k * Cell::kGates * L::template kPanel<T>;
+        depth += input[s].k;
+      }
+      step_tile_of<T, L::kRows, Cell::kGates, Cell::kSplit, L::kUnits>(
+          count, 1, {op.bias + p * kWidth, 0}, input, op.segments, {}, slice, tile);
+      for (int64_t m = 0; m < count; ++m) {
+        T* out = op.input_product + (r + m) * op.product_ld + p * kWidth;
+        for (int v = 0; v < kWidth; v += kLanes<T>) store(out + v, load(tile + m * kWidth + v));
+      }
+      if (worker.cancelled(count * depth * kWidth)) return false;
+    }
+  }
+  return true;
+}
+
+template <class Cell, class T>
+void layer_forward(const LayerForward<T>& op, Worker& worker) {
+  using L = Layout<Cell>;
+  constexpr int kPanel = L::template kPanel<T>, kWidth = L::template kWidth<T>;
+  constexpr int kSets = L::kAll * L::kUnits;
+  const int64_t panels = (op.hidden + kPanel - 1) / kPanel;
+  const Clock clock{op.offset, op.times, op.reverse};
+  const Share share = share_of(worker, op.row_begin, op.batch, panels);
+  const bool ahead_of_steps = op.input_product && share.rows.end - share.rows.begin == op.batch;
+  alignas(64) T tile[NORMRNN_ACCUMULATORS * kLanes<T>];
+  const int segments = ahead_of_steps ? 0 : op.segments;
+  int64_t depth = op.hidden;
+  for (int s = 0; s < segments; ++s) depth += op.input[s].k;
+
+  int64_t chunk_end = 0, chunk_row = 0;
+  for (int64_t step = 0; step < op.times; ++step) {
+    if (ahead_of_steps && step == chunk_end) {
+      int64_t rows = 0;
+      for (; chunk_end < op.times && rows + clock.rows(chunk_end) <= op.product_rows; ++chunk_end) {
+        rows += clock.rows(chunk_end);
+      }
+      chunk_row = op.reverse ? clock.begin(chunk_end - 1) : clock.begin(step);
+      if (!input_products<Cell>(op, share.panels, chunk_row, rows, worker)) return;
+    }
+    const int64_t now = clock.rows(step);
+    const int64_t running = min_of(now, clock.rows(step - 1));  // the others start here
+    const Range parts[2] = {overlap(share.rows, {0, running}), overlap(share.rows, {running, now})};
+    for (int part = 0; part < 2; ++part) {
+      const auto [begin, end] = parts[part];
+      if (begin >= end) continue;
+      int64_t prev_block[Cell::kStates], next_block[Cell::kStates];
+      for (int s = 0; s < Cell::kStates; ++s) {
+        prev_block[s] = part == 0 ? state_block(op, clock, s, step - 1) : 0;
+        next_block[s] = state_block(op, clock, s, step);
+      }
+      const int64_t height = even_height(end - begin, L::kRows);
+      for (int64_t p = share.panels.begin, count; p < share.panels.end; p += count) {
+        count = panels_at_once(end - begin, height, kSets, share.panels.end - p);
+        for (int64_t r = begin, slice = 0; r < end; r += height, ++slice) {
+          const int64_t rows = min_of(height, end - r);
+          const int64_t packed_row = clock.begin(step) + r;
+          Start<T> start{op.bias + p * kWidth, 0};
+          if (ahead_of_steps) {
+            start = {op.input_product + (packed_row - chunk_row) * op.product_ld + p * kWidth,
+                     op.product_ld};
+          }
+          Segment<T> input[kMaxSegments];
+          for (int s = 0; s < segments; ++s) {
+            input[s] = op.input[s];
+            input[s].a += packed_row * input[s].ld;
+            input[s].b += p * input[s].k * Cell::kGates * kPanel;
+          }
+          const Segment<T> recurrent{op.state[0] + (prev_block[0] + r) * op.state_ld, op.state_ld,
+                                     op.hidden,
+                                     op.recurrent + p * op.hidden * Cell::kGates * kPanel};
+          step_tile_of<T, L::kRows, Cell::kGates, Cell::kSplit, L::kUnits>(
+              rows, count, start, input, segments, recurrent, slice, tile);
+          int64_t prev_row[Cell::kStates], next_row[Cell::kStates];
+          for (int s = 0; s < Cell::kStates; ++s) {
+            prev_row[s] = prev_block[s] + r;
+            next_row[s] = next_block[s] + r;
+          }
+          for (int64_t j = 0; j < count; ++j) {
+            forward_epilogue<Cell, T>(op, tile + j * rows * kWidth, rows, p + j, prev_row, next_row,
+                                      packed_row);
+          }
+          if (worker.cancelled(rows * count * depth * kWidth)) return;
+        }
+      }
+    }
+    if (!op.row_begin && !worker.barrier()) return;
+  }
+}
+
+}  // namespace normrnn::NORMRNN_TARGET

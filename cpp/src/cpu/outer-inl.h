@@ -1,0 +1,162 @@
+// Weight gradients: c = a^T b, summed over all steps of all sequences, and the column sums of a.
+//
+// Rows are summed in blocks of kDepth, and the blocks in turn: the order depends on nothing but the
+// row count, and the error grows with the number of blocks, not of rows. Both operands are read with
+// a long stride, which hardware does not foresee, so each block fetches ahead for the next.
+#pragma once
+
+#include "cpu/matmul-inl.h"
+
+namespace normrnn::NORMRNN_TARGET {
+
+using cpu::ColumnBlock;
+using cpu::Outer;
+
+constexpr int64_t kDepth = 256;
+constexpr int64_t kOuterRows = 32 * kDenseRows;  // most rows of c in a task: what it reads of a in
+                                                 // a block stays in the core's own cache
+constexpr int64_t kFewestRows = 8 * kDenseRows;  // least, or packing b would show
+constexpr int64_t kAheadRows = 24;               // of a: some 300 cycles before they are needed
+
+// A tile of c; the first block sets it, the others add to it. count: columns that exist.
+template <class T, int kMr>
+NORMRNN_INLINE void outer_tile(int64_t rows, const T* a, int64_t ld, const T* b, int64_t depth,
+                               T* c, int64_t c_ld, int64_t count, bool first) {
+  if constexpr (kMr > 1) {
+    if (rows < kMr) {
+      return outer_tile<T, kMr - 1>(rows, a, ld, b, depth, c, c_ld, count, first);
+    }
+  }
+  Vec<T> acc[kMr][kDenseSets] = {};
+  const Ahead ahead{reinterpret_cast<const char*>(a + kMr - 1 + kAheadRows * ld),
+                    ld * int64_t(sizeof(T))};
+  accumulate<T, kMr, 1, kDenseSets, 0, kDenseSets, true>(acc, a, ld, b, depth, ahead);
+  for (int n = 0; n < kDenseSets; ++n) {
+    const int lanes = int(min_of(kLanes<T>, count - n * kLanes<T>));
+    if (lanes <= 0) break;
+    for (int m = 0; m < kMr; ++m) {
+      T* at = c + m * c_ld + n * kLanes<T>;
+      store_n(at, first ? acc[m][n] : load_n(at, lanes) + acc[m][n], lanes);
+    }
+  }
+}
+
+// sums[m] += sum over `depth` rows of a[k, m], m in [0, count).
+template <class T>
+void add_columns(const T* a, int64_t ld, int64_t depth, int64_t count, T* sums) {
+  constexpr int kV = 4;  // vectors side by side, to hide the latency of the additions
+  for (int64_t m = 0; m < count; m += kV * kLanes<T>) {
+    Vec<T> part[kV] = {};
+    const auto lanes = [&](int v) {
+      return int(max_of(0, min_of(count - m - v * kLanes<T>, kLanes<T>)));
+    };
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int v = 0; v < kV; ++v) {
+        part[v] += load_n(a + k * ld + m + v * kLanes<T>, lanes(v));
+      }
+    }
+    for (int v = 0; v < kV; ++v) {
+      T* at = sums + m + v * kLanes<T>;
+      store_n(at, load_n(at, lanes(v)) + part[v], lanes(v));
+    }
+  }
+}
+
+// What one worker computes in one go: rows [m_begin, m_end) of a block of c, some of its panels.
+template <class T>
+struct OuterTask {
+  const Outer<T>* op;
+  const ColumnBlock* block;
+  int64_t m_begin, m_end, panel_begin, panel_end;
+};
+
+// The panel of b for rows [i, i + depth), side by side; fetches ahead what the next block will need.
+template <class T>
+NORMRNN_INLINE void pack_rows_of_b(const Outer<T>& op, int64_t i, int64_t depth, int64_t panel,
+                                   T* packed) {
+  constexpr int kW = kDenseWidth<T>;
+  const int64_t first = panel * kW, count = min_of(kW, op.columns - first);
+  for (int64_t k = 0; k < depth; ++k) {
+    const int64_t next = min_of(op.rows - 1, i + kDepth + k);
+    const T* ahead = op.b + (op.map ? op.map[next] : next) * op.b_ld + first;
+    const T* row = op.b + (op.map ? op.map[i + k] : i + k) * op.b_ld + first;
+    for (int v = 0; v < kDenseSets; ++v) {
+      __builtin_prefetch(ahead + v * kLanes<T>, 0, 2);
+      const int n = int(max_of(0, count - v * kLanes<T>));
+      store(packed + k * kW + v * kLanes<T>, load_n(row + v * kLanes<T>, n));
+    }
+  }
+}
+
+template <class T>
+bool outer_task(const OuterTask<T>& task, Worker& worker) {
+  constexpr int kW = kDenseWidth<T>;
+  const Outer<T>& op = *task.op;
+  alignas(64) T packed[kDepth * kW];
+  const int64_t count = task.m_end - task.m_begin, height = even_height(count, kDenseRows);
+  T* sums = op.sums && task.panel_begin == 0 ? op.sums + task.block->to + task.m_begin : nullptr;
+  for (int64_t m = 0; sums && m < count; ++m) sums[m] = T(0);
+  for (int64_t i = 0; i < op.rows; i += kDepth) {
+    const int64_t depth = min_of(kDepth, op.rows - i);
+    const T* a = op.a + i * op.a_ld + task.block->from + task.m_begin;
+    for (int64_t p = task.panel_begin; p < task.panel_end; ++p) {
+      pack_rows_of_b(op, i, depth, p, packed);
+      T* c = op.c + (task.block->to + task.m_begin) * op.c_ld + p * kW;
+      for (int64_t m = 0; m < count; m += height) {
+        outer_tile<T, kDenseRows>(min_of(height, count - m), a + m, op.a_ld, packed, depth,
+                                  c + m * op.c_ld, op.c_ld, op.columns - p * kW, i == 0);
+      }
+      if (worker.cancelled(depth * count * kW)) return false;
+    }
+    if (sums) add_columns(a, op.a_ld, depth, count, sums);
+  }
+  return true;
+}
+
+// No rows: c and the sums are 0.
+template <class T>
+void clear_outer(const Outer<T>& op) {
+  for (int j = 0; j < op.blocks; ++j) {
+    for (int64_t m = op.block[j].to; m < op.block[j].to + op.block[j].count; ++m) {
+      for (int64_t n = 0; n < op.columns; ++n) op.c[m * op.c_ld + n] = T(0);
+      if (op.sums) op.sums[m] = T(0);
+    }
+  }
+}
+
+// Each block of c is cut into ranges of rows, all of about one height, and if these are too few for
+// the workers into groups of panels; the cut does not change any sum.
+template <class T>
+void outer(const Outer<T>* ops, int count, Worker& worker) {
+  int64_t task = 0, mine = worker.next();
+  for (int o = 0; o < count; ++o) {
+    const Outer<T>& op = ops[o];
+    if (op.rows == 0 && worker.rank() == 0) clear_outer(op);
+    const int64_t panels = (op.columns + kDenseWidth<T> - 1) / kDenseWidth<T>;
+    for (int j = 0; j < op.blocks && op.rows; ++j) {
+      const int64_t rows = op.block[j].count, size = worker.size();
+      const int64_t fewest = (rows + kOuterRows - 1) / kOuterRows;
+      const int64_t most = max_of(fewest, rows / kFewestRows);
+      // A multiple of the workers where there is room for one, up to four tasks for each.
+      const int64_t wanted = (max_of(fewest, min_of(most, 4 * size)) + size - 1) / size * size;
+      const int64_t ranges = min_of(rows, wanted <= most ? wanted : most);
+      const int64_t groups =
+          max_of(1, min_of(panels, ranges < size ? (2 * size + ranges - 1) / ranges : 1));
+      for (int64_t r = 0; r < ranges; ++r) {
+        for (int64_t g = 0; g < groups; ++g) {
+          if (task++ != mine) continue;
+          const OuterTask<T> one{&op,
+                                 &op.block[j],
+                                 rows * r / ranges,
+                                 rows * (r + 1) / ranges,
+                                 panels * g / groups,
+                                 panels * (g + 1) / groups};
+          if (!outer_task(one, worker)) return;
+          mine = worker.next();
+        }
+      }
+    }
+  }
+}
+
+}  // namespace normrnn::NORMRNN_TARGET

@@ -1,0 +1,72 @@
+#include "plan.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "cpu/threads.h"
+
+namespace normrnn {
+namespace {
+
+// The cost model, in nanoseconds. A step of a worker takes as long as its multiply-adds, or as
+// reading its weights once, whichever is longer while they stay in its own cache, and both where
+// they do not. Splitting the batch needs no barrier, but each worker then reads all weights at every
+// step; splitting the hidden units lets each core keep its slice of the weights in its own cache.
+// The constants are rounded from machines with AVX2 and AVX-512; a factor of two in any of them
+// moves the border between two plans whose times differ little there. docs/scaling.md
+constexpr double kWorkPerLane = 6;       // multiply-adds
+constexpr double kCacheBytes = 150;      // from the core's own cache
+constexpr double kMemoryBytes = 20;      // from beyond it
+constexpr double kBarrier = 300;         // all workers running
+constexpr double kCrowdedBarrier = 1e5;  // some of them not: see crowded()
+constexpr double kWakeTeam = 4000;
+constexpr int64_t kFewRows = 16;  // below, U x for many steps at a time saves reading U
+
+double cache_bytes() {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+  static const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  if (bytes > 0) return double(bytes);
+#endif
+  return 1 << 20;
+}
+
+double step_time(double work, double bytes, int lanes) {
+  const double compute = work / (kWorkPerLane * lanes);
+  if (bytes <= cache_bytes()) return std::max(compute, bytes / kCacheBytes);
+  return compute + bytes / kMemoryBytes;
+}
+
+}  // namespace
+
+Plan make_plan(const Schedule& schedule, const LayerCost& cost, int threads) {
+  const int64_t batch = schedule.batch;
+  const double row_work = double(cost.row_work), bytes = row_work * double(cost.element);
+  const bool few = batch < kFewRows;
+  const double times = double(schedule.times);
+  const double rows = times > 0 ? double(schedule.rows()) / times : 0;  // at a step, on average
+
+  Plan plan{1, {}, few, times * step_time(row_work * rows, bytes, cost.lanes)};
+  const int by_rows = int(std::min<int64_t>(threads, batch));
+  if (by_rows > 1) {
+    const double time = kWakeTeam + times * step_time(row_work * rows / by_rows, bytes, cost.lanes);
+    if (time < plan.nanoseconds) plan = {by_rows, {}, false, time};
+  }
+  const int by_units = int(std::min<int64_t>(threads, cost.panels));
+  if (by_units > 1) {
+    const double share =
+        double((cost.panels + by_units - 1) / by_units) / double(std::max<int64_t>(1, cost.panels));
+    const double barrier = crowded() ? kCrowdedBarrier : kBarrier;
+    const double time = kWakeTeam + times * (barrier + step_time(row_work * rows * share,
+                                                                 bytes * share, cost.lanes));
+    if (time < plan.nanoseconds) return {by_units, {}, few, time};
+  }
+  plan.row_begin = schedule.shares(plan.workers);
+  return plan;
+}
+
+bool side_by_side(const Plan& half, const Plan& whole) {
+  return kWakeTeam + half.nanoseconds < 2 * whole.nanoseconds;
+}
+
+}  // namespace normrnn

@@ -1,0 +1,33 @@
+// How the work of one direction of one layer is shared out among workers: the cost model.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "schedule.h"
+
+namespace normrnn {
+
+// What the model needs to know.
+struct LayerCost {
+  int64_t panels;    // of hidden units, the least that can be given to a worker
+  int64_t row_work;  // multiply-adds of one row of a step
+  int64_t element;   // bytes of a weight
+  int lanes;         // of a vector
+};
+
+struct Plan {
+  int workers;
+  std::vector<int64_t> row_begin;  // [workers + 1] batch rows of each; empty: split hidden units
+  bool input_ahead;                // U x for many steps at a time, before them
+  double nanoseconds;              // what the model expects
+  const int64_t* rows() const { return row_begin.empty() ? nullptr : row_begin.data(); }
+};
+
+Plan make_plan(const Schedule& schedule, const LayerCost& cost, int threads);
+
+// Whether both directions side by side, with half of the threads each as in `half`, beat one after
+// the other with all threads as in `whole`.
+bool side_by_side(const Plan& half, const Plan& whole);
+
+}  // namespace normrnn
