@@ -74,8 +74,10 @@ class Engine:
         number = max(1, round(SAMPLE / estimate))
         if estimate < seconds:
             timer.timeit(max(1, round(WARM_UP / estimate)))
-        count = max(1, min(MOST_SAMPLES, round(seconds / (number * estimate))))
-        samples = [timer.timeit(number) / number for _ in range(count)]
+        end = time.perf_counter() + seconds
+        samples = [timer.timeit(number) / number]
+        while time.perf_counter() < end and len(samples) < MOST_SAMPLES:
+            samples.append(timer.timeit(number) / number)
         fall_asleep()
         return samples
 
