@@ -101,7 +101,9 @@ def ahead(rows: Sequence[Entry]) -> Figure:
             axes.text(max(ratio, 1) * 1.04, y, told, va="center", color=GREY, bbox=above)
         axes.axvline(1, color="black", linewidth=1, zorder=3)
         mean = geometric_mean(ratios)
-        axes.set(title=f"{name}: {times(mean)}× on average", xlabel="best peer's time / normrnn's")
+        axes.set(
+            title=f"{name}: geometric mean {times(mean)}×", xlabel="best peer's time / normrnn's"
+        )
         axes.set_xscale("log", base=2)
         axes.set_xlim(min(0.7, *ratios) / 1.1, max(2.0, *ratios) * 1.5)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}×"))
@@ -114,10 +116,11 @@ def ahead(rows: Sequence[Entry]) -> Figure:
 
 def scaling(rows: Sequence[Entry]) -> Figure:
     """Draw time against T, B, H and threads, one line for each library; threads with the ideal."""
-    figure = Figure(figsize=(14, 7), dpi=110, layout="constrained")
-    panels = figure.subplots(2, len(AXES))
+    groups = {group: axis for group, axis in AXES.items() if select(rows, (group,), "train")}
+    figure = Figure(figsize=(3.5 * len(groups), 7), dpi=110, layout="constrained")
+    panels = figure.subplots(2, len(groups), squeeze=False)
     for line, operation in zip(panels, ("forward", "train"), strict=True):
-        for axes, (group, (size, label)) in zip(line, AXES.items(), strict=True):
+        for axes, (group, (size, label)) in zip(line, groups.items(), strict=True):
             some = select(rows, (group,), operation)
             for name in reversed(everyone(some)):  # normrnn above the others
                 seen = [one for one in some if "median" in one["results"].get(name, {})]
@@ -143,8 +146,7 @@ def scaling(rows: Sequence[Entry]) -> Figure:
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
-            if some:
-                axes.set_title(fixed(some[0], size), fontsize="medium", color=GREY)
+            axes.set_title(fixed(some[0], size), fontsize="medium", color=GREY)
     figure.suptitle("How time grows with the problem, and shrinks with threads (lower is better)")
     add_legend(figure, everyone([one for one in rows if one["group"] in AXES]))
     return figure

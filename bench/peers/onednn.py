@@ -69,9 +69,7 @@ def prepare(problem: Problem, threads: int) -> dict[str, Call]:
 def lacks(point: Point) -> str | None:
     if not torch.backends.mkldnn.is_available():
         return "this PyTorch is built without oneDNN"
-    return (
-        None if point.cell == "lstm" else f"no {point.cell}: PyTorch's operator has the LSTM only"
-    )
+    return None if point.cell == "lstm" else "PyTorch's operator has the LSTM only"
 
 
 PEER = Peer("onednn", version(), prepare, lacks)
