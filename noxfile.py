@@ -68,3 +68,10 @@ def bench(session: nox.Session) -> None:
     session.install(".[bench]")
     pytest = ("python", "-m", "pytest", "bench", "-o", "python_files=bench_*.py")
     session.run(*pytest, *session.posargs)
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Measure speed beside other libraries; arguments after `--` go to `python -m bench`."""
+    session.install(".[peers]")
+    session.run("python", "-m", "bench", *session.posargs)

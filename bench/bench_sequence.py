@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import normrnn as nr
+from bench.points import Problem, assert_close, assert_close_but_for_kinks
 from normrnn import reference
-from points import Problem, assert_close, assert_close_but_for_kinks
 
 
 def test_forward(problem: Problem, engine: str, timed: Callable[..., None]) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import normrnn as nr
+from bench.points import assert_close
 from normrnn import reference
-from points import assert_close
 
 SIZE = 1 << 22
 RULES = [nr.SGD(0.1), nr.Momentum(0.1), nr.Momentum(0.1, nesterov=True), nr.Adam(), nr.AdamW()]

@@ -6,19 +6,15 @@ checks the core's result against the NumPy reference before it times anything.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import normrnn as nr
+from bench.points import SHAPES, Problem, make_problem
 from normrnn import _core
-
-sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not find points.py
-from points import SHAPES, Problem, make_problem
 
 
 @dataclass(frozen=True)
@@ -40,9 +36,11 @@ def machine(pytestconfig: pytest.Config) -> Machine:
     return measured
 
 
-@pytest.fixture(params=SHAPES, ids=lambda s: f"{s[0]}-T{s[1]}-B{s[2]}-I{s[3]}-H{s[4]}")
+@pytest.fixture(
+    params=SHAPES, ids=lambda p: f"{p.cell}-T{p.times}-B{p.batch}-I{p.inputs}-H{p.hidden}"
+)
 def problem(request: pytest.FixtureRequest) -> Problem:
-    return make_problem(*request.param)
+    return make_problem(request.param)
 
 
 @pytest.fixture(params=["core", "numpy"])

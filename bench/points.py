@@ -1,9 +1,9 @@
-"""The benchmark points, and the check that every benchmark makes before it times anything."""
+"""Benchmark points, their arrays, and the check that precedes every timing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,18 +11,68 @@ import normrnn as nr
 from normrnn import _core
 
 GATES = {name: gates for name, (gates, _) in _core.cells().items()}
+# Numbers of each unit and step that back-propagation reads: states, activated gates, and for the
+# GRU also the recurrent part of its candidate.
+TAPE = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 5, "lstm": 6}
 
-# (cell, T, B, I, H): the public points that train in reasonable time on a small machine.
+
+class Point(NamedTuple):
+    """One shape of a recurrent network and its batch."""
+
+    cell: str
+    times: int  # T
+    batch: int  # B
+    inputs: int  # I
+    hidden: int  # H
+    layers: int = 1
+    bidirectional: bool = False
+    ragged: bool = False  # lengths drawn around T/2, as in a batch of sentences
+
+    @property
+    def lengths(self) -> np.ndarray[Any, Any] | None:
+        """Steps of each sequence, [B], with one that is as long as the batch; None if all are."""
+        if not self.ragged:
+            return None
+        lengths = np.random.default_rng(1).integers(self.times // 20, self.times + 1, self.batch)
+        lengths[0] = self.times
+        return lengths
+
+    @property
+    def rows(self) -> int:
+        """Steps of all sequences together."""
+        return self.times * self.batch if self.lengths is None else int(self.lengths.sum())
+
+    @property
+    def flops(self) -> float:
+        """Of a forward pass's products with U and W; back-propagation takes twice that."""
+        directions = 1 + self.bidirectional
+        columns = self.inputs + self.hidden
+        columns += (self.layers - 1) * (directions + 1) * self.hidden
+        return 2.0 * self.rows * GATES[self.cell] * self.hidden * directions * columns
+
+    @property
+    def tape_bytes(self) -> int:
+        """What back-propagation has to know in float32: x, and of each layer h, c and the gates."""
+        directions = 1 + self.bidirectional
+        each_step = self.inputs + self.layers * directions * TAPE[self.cell] * self.hidden
+        return 4 * self.rows * each_step
+
+
+# The public points that train in reasonable time on a small machine.
 SHAPES = [
-    *[(cell, 100, batch, 64, 128) for cell in ("rnn_tanh", "gru", "lstm") for batch in (1, 32)],
-    *[(cell, 64, 64, 256, 512) for cell in ("rnn_tanh", "gru", "lstm")],
-    ("lstm", 25, 16, 512, 512),
-    ("lstm", 150, 16, 256, 256),
-    ("lstm", 50, 64, 500, 500),
-    ("lstm", 25, 64, 1024, 1024),
-    ("gru", 300, 20, 800, 800),
-    ("gru", 187, 32, 1024, 1024),
-    ("rnn_relu", 50, 32, 1760, 1760),
+    *[
+        Point(cell, 100, batch, 64, 128)
+        for cell in ("rnn_tanh", "gru", "lstm")
+        for batch in (1, 32)
+    ],
+    *[Point(cell, 64, 64, 256, 512) for cell in ("rnn_tanh", "gru", "lstm")],
+    Point("lstm", 25, 16, 512, 512),
+    Point("lstm", 150, 16, 256, 256),
+    Point("lstm", 50, 64, 500, 500),
+    Point("lstm", 25, 64, 1024, 1024),
+    Point("gru", 300, 20, 800, 800),
+    Point("gru", 187, 32, 1024, 1024),
+    Point("rnn_relu", 50, 32, 1760, 1760),
 ]
 
 
@@ -30,22 +80,38 @@ SHAPES = [
 class Problem:
     """One benchmark point with its arrays."""
 
-    cell: str
-    x: np.ndarray[Any, Any]
-    dy: np.ndarray[Any, Any]
+    point: Point
+    x: np.ndarray[Any, Any]  # [T, B, I]
+    dy: np.ndarray[Any, Any]  # [T, B, D*H], zero past a sequence's end
     params: dict[str, np.ndarray[Any, Any]]
-    flops: float  # of a forward pass's products; back-propagation takes twice that
+
+    @property
+    def cell(self) -> str:
+        """The point's cell."""
+        return self.point.cell
+
+    @property
+    def flops(self) -> float:
+        """The point's flops of a forward pass."""
+        return self.point.flops
 
 
-def make_problem(cell: str, times: int, batch: int, inputs: int, hidden: int) -> Problem:
+def make_problem(point: Point) -> Problem:
+    """Draw the same arrays in every process."""
     rng = np.random.default_rng(0)
-    return Problem(
-        cell,
-        rng.standard_normal((times, batch, inputs), np.float32),
-        rng.standard_normal((times, batch, hidden), np.float32),
-        nr.init_params(cell, inputs, hidden),
-        2.0 * times * batch * GATES[cell] * hidden * (inputs + hidden),
+    directions = 1 + point.bidirectional
+    x = rng.standard_normal((point.times, point.batch, point.inputs), np.float32)
+    dy = rng.standard_normal((point.times, point.batch, directions * point.hidden), np.float32)
+    if point.lengths is not None:
+        dy[np.arange(point.times)[:, None] >= point.lengths] = 0
+    params = nr.init_params(
+        point.cell,
+        point.inputs,
+        point.hidden,
+        num_layers=point.layers,
+        bidirectional=point.bidirectional,
     )
+    return Problem(point, x, dy, params)
 
 
 def assert_close(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> None:

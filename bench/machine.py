@@ -1,0 +1,63 @@
+"""Facts about the machine and the build, written down with every run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import normrnn as nr
+from normrnn import _core
+
+ROOT = Path(__file__).parents[1]
+
+
+def cpu_model() -> str:
+    """Return the processor's name as the system tells it."""
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        for line in listing.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Return how many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def today() -> str:
+    """Return the date, UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%d")
+
+
+def facts(threads: int) -> dict[str, Any]:
+    """Collect what a reader needs to judge the figures."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "cpu": cpu_model(),
+        "cores": cores(),
+        "threads": threads,
+        "pinned": hasattr(os, "sched_setaffinity"),
+        "target": _core.config()["target"],
+        "compiler": _core.config()["compiler"],
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": sys.version.split()[0],
+        "normrnn": nr.__version__,
+        "commit": commit.stdout.strip() or "unknown",
+        "date": today(),
+        "peaks": {},
+    }

@@ -1,0 +1,51 @@
+"""normrnn, as a user calls it: NumPy arrays in, NumPy arrays out."""
+
+from __future__ import annotations
+
+import normrnn as nr
+from bench.peers.contract import Arrays, Call, Peer
+from bench.points import Problem
+from bench.update_points import UpdateProblem
+from normrnn.results import Gradients, Output
+
+
+def prepare(problem: Problem, threads: int) -> dict[str, Call]:
+    nr.set_num_threads(threads)
+    cell, x, params, dy = problem.cell, problem.x, problem.params, problem.dy
+    lengths = problem.point.lengths
+
+    def forward() -> Output:
+        return nr.forward(cell, x, params, lengths=lengths, need_grad=False)
+
+    def tape() -> Output:
+        return nr.forward(cell, x, params, lengths=lengths)
+
+    def train() -> Gradients:
+        return nr.backward(tape().tape, dy)
+
+    return {
+        "forward": Call(forward, read_output),
+        "tape": Call(tape, read_output),
+        "train": Call(train, lambda grads: {"dx": grads.x} | grads.params),
+    }
+
+
+def read_output(out: Output) -> Arrays:
+    return {"y": out.y}
+
+
+def prepare_update(problem: UpdateProblem, threads: int) -> dict[str, Call]:
+    nr.set_num_threads(threads)
+    point, params, grads = problem.point, problem.params, problem.grads
+    rule = {"sgd": nr.SGD, "adam": nr.Adam}[point.rule](lr=point.lr)
+    penalty = nr.L2(point.decay / 2)  # its gradient is 2 λ w
+    state = nr.init_state(rule, params)
+
+    def update() -> nr.optimize.UpdateInfo:
+        return nr.update(params, grads, state, rule=rule, penalty=penalty)
+
+    return {"update": Call(update, lambda _: dict(params))}
+
+
+SEQUENCE = Peer("normrnn", nr.__version__, prepare)
+UPDATE = Peer("normrnn", nr.__version__, prepare_update)

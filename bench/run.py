@@ -1,0 +1,180 @@
+"""One run: rows one after another, the peers of a row in turns, medians, all into one JSON file."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.machine import facts
+from bench.points import Point
+from bench.suite import Row
+from bench.team import Team, Worker
+from bench.worker import DiffersError, UnableError
+
+TURN = 0.1  # seconds that a peer is timed before it is another's turn
+NAMES = {"sgd": "SGD", "adam": "Adam"}
+FLOPS = {"forward": 1, "tape": 1, "train": 3}  # in forward passes: backward takes two
+
+
+@dataclass
+class Run:
+    """A run under way, and what it has found so far."""
+
+    rows: list[Row]
+    wanted: set[str] | None  # names of the peers to measure; all if None
+    repeats: int
+    seconds: float
+    output: Path
+    threads: int
+    data: dict[str, Any] = field(init=False)
+    mistakes: list[str] = field(default_factory=list)  # peers that differed or failed
+
+    def __post_init__(self) -> None:
+        self.data = {"machine": facts(self.threads), "peers": {}, "rows": []}
+
+    def measure(self) -> None:
+        """Measure all rows; the file is complete after each."""
+        end = time.monotonic() + self.seconds
+        numbered = enumerate(self.rows)
+        for threads, some in itertools.groupby(numbered, key=lambda one: one[1].threads):
+            with Team(threads) as team:
+                for k, row in some:
+                    print(f"[{k + 1}/{len(self.rows)}] {row.group}: {title(row.point)}", flush=True)
+                    left = max(0.0, end - time.monotonic())
+                    share = left / (len(self.rows) - k)
+                    self.data["rows"] += self._row(team, row, share, out_of_time=left == 0)
+                    self.data["peers"] |= team.versions
+                    save(self.data, self.output)
+
+    def _row(
+        self, team: Team, row: Row, share: float, *, out_of_time: bool
+    ) -> list[dict[str, Any]]:
+        """Measure one row: an entry for each operation."""
+        begun = time.monotonic()
+        names = [n for n in row.contenders if self.wanted is None or n in self.wanted | {"normrnn"}]
+        ready: dict[str, tuple[Worker, dict[str, float]]] = {}
+        excuses: dict[str, str] = {}
+        for name in names:
+            if out_of_time:
+                excuses[name] = "not measured: the time was up"
+                continue
+            try:
+                worker = team.worker(name, row.contenders[name])
+                if name == "normrnn":
+                    self._peaks(worker, row.threads)
+                ready[name] = worker, worker.ask("prepare", row.point, row.operations)
+            except UnableError as error:
+                excuses[name] = self._excuse(name, row, error)
+        left = share - (time.monotonic() - begun)
+        entries = []
+        for operation in row.operations:
+            some = {n: (w, e[operation]) for n, (w, e) in ready.items() if operation in e}
+            lacking = {n: "inference only" for n in ready if n not in some}
+            samples, lost = self._turns(row, some, operation, left / len(row.operations))
+            entry = describe(row, operation, samples, excuses | lacking | lost)
+            if operation == "tape" and "normrnn" in ready:
+                entry["tape_bytes"] = ready["normrnn"][0].ask("tape_bytes")
+                entry["tape_bytes_needed"] = row.point.tape_bytes
+            entries.append(entry)
+        return entries
+
+    def _turns(
+        self, row: Row, some: dict[str, tuple[Worker, float]], operation: str, seconds: float
+    ) -> tuple[dict[str, list[float]], dict[str, str]]:
+        """Let all take turns, each round begun by the next, as often as time allows."""
+        excuses: dict[str, str] = {}
+        samples: dict[str, list[float]] = {name: [] for name in some}
+        round_seconds = sum(max(TURN, estimate) + 0.05 for _, estimate in some.values())
+        rounds = max(1, min(self.repeats, int(seconds / round_seconds))) if some else 0
+        for k in range(rounds):
+            names = list(samples)
+            for name in names[k % len(names) :] + names[: k % len(names)]:
+                try:
+                    samples[name] += some[name][0].ask("turn", operation, TURN)
+                except UnableError as error:
+                    excuses[name] = self._excuse(name, row, error)
+                    del samples[name]
+        return samples, excuses
+
+    def _excuse(self, name: str, row: Row, error: UnableError) -> str:
+        """Return why a peer has no figures, and keep in mind what should not be so."""
+        if isinstance(error, DiffersError):
+            self.mistakes.append(f"{name}, {title(row.point)}: {error}")
+        return str(error)
+
+    def _peaks(self, worker: Worker, threads: int) -> None:
+        """Measure the peaks again; the best counts, for what else runs can only lower it."""
+        known = self.data["machine"]["peaks"].setdefault(str(threads), {})
+        for name, value in worker.ask("peaks").items():
+            known[name] = max(value, known.get(name, 0.0))
+
+
+def describe(
+    row: Row,
+    operation: str,
+    samples: dict[str, list[float]],
+    excuses: dict[str, str],
+) -> dict[str, Any]:
+    """Write down one operation of a row, with ratios of the peers' medians to normrnn's."""
+    results: dict[str, Any] = {name: summary(times) for name, times in samples.items()}
+    results |= {name: {"why": why} for name, why in excuses.items()}
+    entry: dict[str, Any] = {
+        "group": row.group,
+        "point": row.point._asdict(),
+        "title": title(row.point),
+        "operation": operation,
+        "threads": row.threads,
+    }
+    if isinstance(row.point, Point):
+        entry["flops"] = FLOPS[operation] * row.point.flops
+    else:
+        entry["bytes"] = row.point.bytes
+    ours = results.get("normrnn", {}).get("median")
+    others = {n: r["median"] for n, r in results.items() if n != "normrnn" and "median" in r}
+    if ours and others:
+        entry["ratios"] = {name: median / ours for name, median in others.items()}
+        entry["best_peer"] = min(others, key=others.__getitem__)
+    return entry | {"results": {name: results[name] for name in row.contenders if name in results}}
+
+
+def set_fractions(data: dict[str, Any]) -> None:
+    """Set beside every row which fraction of the run's highest peak normrnn reached."""
+    for entry in data["rows"]:
+        median = entry["results"].get("normrnn", {}).get("median")
+        if median:
+            work, of = ("flops", "flops") if "flops" in entry else ("bytes", "bandwidth")
+            peak = data["machine"]["peaks"][str(entry["threads"])][of]
+            entry["fraction"] = entry[work] / median / peak
+
+
+def summary(times: list[float]) -> dict[str, Any]:
+    """Return median and quartiles in seconds, and of how many samples."""
+    q1, median, q3 = (
+        statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else times * 3
+    )
+    return {"median": median, "q1": q1, "q3": q3, "samples": len(times)}
+
+
+def title(point: Any) -> str:
+    """Name a point as the tables and pictures do."""
+    if not isinstance(point, Point):
+        return f"{NAMES[point.rule]} with L2, {point.size / 1e6:.0f} M weights"
+    network = f"{'bi-' * point.bidirectional}{point.cell}"
+    layers = f", {point.layers} layers" if point.layers > 1 else ""
+    ragged = f", {point.rows / (point.times * point.batch):.0%} real steps" if point.ragged else ""
+    shape = f"T{point.times} B{point.batch} I{point.inputs} H{point.hidden}"
+    return f"{network} {shape}{layers}{ragged}"
+
+
+def save(data: dict[str, Any], output: Path) -> None:
+    """Write the file anew, whole or not at all."""
+    set_fractions(data)
+    rounded = json.loads(json.dumps(data), parse_float=lambda text: float(f"{float(text):.4g}"))
+    partial = output.with_suffix(".partial")
+    partial.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+    partial.replace(output)

@@ -1,0 +1,110 @@
+"""What is measured: the rows of a run, in the order in which they are done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench import peers
+from bench.points import SHAPES, Point
+from bench.update_points import UpdatePoint
+
+FORWARD, TAPE, TRAIN, UPDATE = "forward", "tape", "train", "update"
+# What scaling is shown against; compiling or oneDNN at every point takes long and adds little.
+SCALING_PEERS = ("normrnn", "torch", "jax", "onnxruntime", "openvino", "numpy")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One point, what to time there, and who takes part."""
+
+    group: str
+    point: Point | UpdatePoint
+    operations: tuple[str, ...]
+    contenders: dict[str, str]  # name: where it is defined
+    threads: int
+
+
+PUBLIC = [
+    *SHAPES,
+    Point("lstm", 2000, 8, 256, 256, layers=2),
+    Point("lstm", 63, 1, 24, 32, bidirectional=True),
+    Point("rnn_tanh", 50, 32, 1760, 1760),
+]
+# DeepBench's training table; its vanilla network has ReLU.
+DEEPBENCH = [
+    *[Point("rnn_relu", 50, b, h, h) for h in (1760, 2048, 2560) for b in (16, 32, 64, 128)],
+    *[Point("lstm", 25, b, h, h) for h in (512, 1024, 2048, 4096) for b in (16, 32, 64, 128)],
+    *[Point("lstm", 50, b, 1536, 1536) for b in (8, 16, 32)],
+    *[Point("lstm", 150, b, 256, 256) for b in (16, 32, 64)],
+    *[Point("gru", t, 32, h, h) for h, t in ((2816, 1500), (2048, 750), (1536, 375), (2560, 187))],
+    *[Point("gru", 1500, b, 1024, 1024) for b in (32, 64)],
+]
+# A few that stand for the table: small and large batches, wide and narrow, short and long.
+DEEPBENCH_SOME = [
+    Point("rnn_relu", 50, 16, 1760, 1760),
+    Point("rnn_relu", 50, 64, 2048, 2048),
+    Point("lstm", 25, 128, 512, 512),
+    Point("lstm", 25, 32, 2048, 2048),
+    Point("lstm", 50, 8, 1536, 1536),
+    Point("lstm", 150, 64, 256, 256),
+    Point("gru", 375, 32, 1536, 1536),
+]
+SCALING = {
+    "scaling T": [Point("lstm", t, 32, 64, 128) for t in (50, 100, 200, 500, 1000, 2000, 5000)],
+    "scaling B": [Point("lstm", 100, 1 << k, 64, 128) for k in range(10)],
+    "scaling H": [Point("lstm", 50, 32, h, h) for h in (32, 64, 128, 256, 512, 1024, 2048)],
+}
+THREADS_POINT = Point("lstm", 64, 64, 256, 512)
+
+QUICK = {
+    "public": [Point(c, 100, 8, 64, 128) for c in ("rnn_tanh", "rnn_relu", "gru", "lstm")]
+    + [Point("lstm", 63, 1, 24, 32, bidirectional=True), Point("gru", 100, 1, 64, 128)],
+    "deepbench": [Point("lstm", 10, 16, 512, 512)],
+    "scaling T": [Point("lstm", t, 8, 32, 64) for t in (50, 200, 800)],
+    "scaling B": [Point("lstm", 50, b, 32, 64) for b in (1, 8, 64)],
+    "scaling H": [Point("lstm", 25, 8, h, h) for h in (32, 128, 512)],
+}
+
+
+def rows(threads: int, *, quick: bool, complete: bool) -> list[Row]:
+    """List the rows of a run.
+
+    Parameters
+    ----------
+    threads : int
+        For all rows but those that vary it.
+    quick : bool
+        Small points, to see the whole chain at work.
+    complete : bool
+        All of DeepBench's table in place of a selection.
+    """
+    deepbench = DEEPBENCH if complete else DEEPBENCH_SOME
+    points = QUICK if quick else {"public": PUBLIC, "deepbench": deepbench} | SCALING
+    all_three = (FORWARD, TAPE, TRAIN)
+    scaling = {name: peers.SEQUENCE[name] for name in SCALING_PEERS}
+    ragged = (50, 16, 32, 64) if quick else (200, 64, 64, 128)
+    size = 1 << 20 if quick else 20_000_000
+
+    def sequences(group: str) -> list[Row]:
+        return [Row(group, p, all_three, peers.SEQUENCE, threads) for p in points[group]]
+
+    listed = sequences("public")
+    one_call = Point("lstm", 1, 1, 8, 8)
+    listed.append(Row("call", one_call, (FORWARD, TRAIN), peers.SEQUENCE, threads))
+    for cell in ("lstm", "gru"):
+        point = Point(cell, *ragged, ragged=True)
+        listed.append(Row("ragged", point, (TRAIN,), peers.RAGGED, threads))
+    for rule in ("sgd", "adam"):
+        listed.append(Row("update", UpdatePoint(rule, size), (UPDATE,), peers.UPDATE, threads))
+    listed += sequences("deepbench")
+    for group in SCALING:
+        listed += [Row(group, p, (FORWARD, TRAIN), scaling, threads) for p in points[group]]
+    point = points["scaling H"][-1] if quick else THREADS_POINT
+    for count in thread_counts(threads):
+        listed.append(Row("scaling threads", point, (FORWARD, TRAIN), scaling, count))
+    return listed
+
+
+def thread_counts(most: int) -> list[int]:
+    """Return 1, 2, 4, ... and the most."""
+    return [1 << k for k in range(most.bit_length()) if 1 << k < most] + [most]

@@ -1,0 +1,211 @@
+"""The benchmark runner: peers agree, excuses are told, and a report keeps hand-written text."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import __main__ as command
+from bench import peers, pictures, report, run, suite, tables
+from bench.peers.contract import Peer
+from bench.points import GATES, Point
+from bench.update_points import UpdatePoint
+from bench.worker import DiffersError, Engine, UnableError, compare
+
+POINTS = [Point(cell, 5, 3, 4, 6, layers, layers == 2) for cell in GATES for layers in (1, 2)]
+RAGGED = [Point(cell, 20, 4, 3, 5, ragged=True) for cell in GATES]
+UPDATES = [UpdatePoint(rule, 1 << 10) for rule in ("sgd", "adam")]
+OPERATIONS = ("forward", "tape", "train", "update")
+
+
+@pytest.fixture
+def own_threads():
+    """Put back what peers set for the whole process."""
+    import torch
+
+    import normrnn as nr
+
+    before = nr.get_num_threads(), torch.get_num_threads()
+    yield
+    nr.set_num_threads(before[0])
+    torch.set_num_threads(before[1])
+
+
+# The peers whose libraries the tests need anyhow; `python -m bench` checks all in the same way.
+@pytest.mark.usefixtures("own_threads")
+@pytest.mark.parametrize(
+    ("place", "points"),
+    [
+        ("ours:SEQUENCE", POINTS),
+        ("ours:UPDATE", UPDATES),
+        ("numpy_loop:PEER", POINTS),
+        ("numpy_update:PEER", UPDATES),
+        ("torch_eager:PEER", POINTS),
+        ("torch_ragged:PACKED", RAGGED),
+        ("torch_ragged:PADDED", RAGGED),
+        ("torch_update:FUSED", UPDATES),
+        ("torch_update:FOREACH", UPDATES),
+        ("onednn:PEER", [point for point in POINTS if point.cell == "lstm"]),
+    ],
+)
+def test_a_peer_agrees_with_the_core(place: str, points: list[Point | UpdatePoint]) -> None:
+    engine = Engine(place, threads=1)
+    for point in points:
+        estimates = engine.prepare(point, OPERATIONS)
+        assert estimates
+        for operation in estimates:
+            assert min(engine.turn(operation, seconds=1e-4)) > 0
+
+
+def test_the_first_peer_of_every_group_is_normrnn() -> None:
+    for group in (peers.SEQUENCE, peers.RAGGED, peers.UPDATE):
+        assert next(iter(group)) == "normrnn"
+
+
+def test_a_library_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "bench.peers.jax_scan", raising=False)
+    monkeypatch.setitem(sys.modules, "jax", None)
+    with pytest.raises(UnableError, match=r"^not installed \(jax\)$"):
+        Engine(peers.SEQUENCE["jax"], threads=1)
+
+
+def test_a_mistake_in_a_peer_is_not_taken_for_a_missing_library() -> None:
+    with pytest.raises(ModuleNotFoundError, match="no_such_peer"):
+        peers.load("no_such_peer:PEER")
+
+
+def test_what_a_peer_lacks_is_told() -> None:
+    with pytest.raises(UnableError, match="LSTM only"):
+        Engine("onednn:PEER", threads=1).prepare(Point("gru", 2, 1, 2, 3), OPERATIONS)
+
+
+@pytest.mark.parametrize(
+    ("got", "message"),
+    [
+        ({"dx": np.ones(3)}, r"train gives \['dx'\], not \['dx', 'w'\]"),
+        ({"dx": np.ones(3), "w": np.array([1, 2.1])}, "differs in w of train: .*0.1"),
+        ({"dx": np.ones(3), "w": np.array([1, np.nan])}, "differs in w of train"),
+    ],
+)
+def test_a_difference_is_told_with_its_array(got: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(DiffersError, match=message):
+        compare("train", got, {"dx": np.ones(3), "w": np.array([1.0, 2.0])})
+
+
+def test_flops_and_tape_of_layers_and_directions() -> None:
+    point = Point("lstm", 3, 5, 2, 7, layers=2, bidirectional=True)
+    assert point.flops == 2 * 15 * 2 * 4 * 7 * ((2 + 7) + (2 * 7 + 7))
+    assert point.tape_bytes == 4 * 15 * (2 + 2 * 2 * 6 * 7)
+    assert Point("gru", 200, 64, 64, 128, ragged=True).rows == pytest.approx(0.53 * 12800, rel=0.05)
+
+
+def test_every_row_of_a_run_names_its_group_and_its_peers() -> None:
+    for quick in (False, True):
+        rows = suite.rows(2, quick=quick, complete=True)
+        assert all(row.contenders["normrnn"] for row in rows)
+        assert {row.threads for row in rows if row.group == "scaling threads"} == {1, 2}
+    assert suite.thread_counts(6) == [1, 2, 4, 6]
+    assert suite.thread_counts(1) == [1]
+
+
+def test_a_run_is_measured_in_processes_and_reported(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run.json"
+    options = ["--quick", "--groups", "call", "--peers", "numpy", "--threads", "1"]
+    options += ["--repeats", "1", "--seconds", "60", "--output", str(output)]
+    assert command.main(options) == 0
+    assert "numpy: " + np.__version__ in capfd.readouterr().out
+    data = json.loads(output.read_text())
+    assert [row["operation"] for row in data["rows"]] == ["forward", "train"]
+    for row in data["rows"]:
+        ours, theirs = row["results"]["normrnn"], row["results"]["numpy"]
+        assert ours["q1"] <= ours["median"] <= ours["q3"]
+        assert row["ratios"]["numpy"] == pytest.approx(theirs["median"] / ours["median"], rel=1e-2)
+    assert data["machine"]["peaks"]["1"]["flops"] > 1e8
+
+
+def test_rows_after_the_time_are_told(tmp_path: Path) -> None:
+    rows = [row for row in suite.rows(1, quick=True, complete=False) if row.group == "update"]
+    measured = run.Run(rows, None, 1, seconds=0, output=tmp_path / "r.json", threads=1)
+    measured.measure()
+    results = measured.data["rows"][0]["results"]
+    assert results["numpy"] == {"why": "not measured: the time was up"}
+
+
+def made_up() -> dict:
+    """Return a run in which normrnn is at half of the peak everywhere, and its peers below."""
+    data = {
+        "machine": {
+            "cpu": "A CPU",
+            "cores": 4,
+            "threads": 2,
+            "target": "avx2",
+            "compiler": "gcc",
+            "system": "Linux",
+            "commit": "abc",
+            "date": "2000-01-01",
+            "peaks": {
+                "2": {"flops": 1e11, "bandwidth": 1e10},
+                "1": {"flops": 5e10, "bandwidth": 1e10},
+            },
+        },
+        "peers": {"normrnn": "1.0", "torch": "2.0", "numpy": "3.0", "jax": "not installed (jax)"},
+        "rows": [],
+    }
+    slower = {"normrnn": [1, 1], "torch": [1.5, 2.5], "numpy": [4] * 3}
+    for row in suite.rows(2, quick=True, complete=False):
+        for operation in row.operations:
+            peaks = data["machine"]["peaks"][str(row.threads)]
+            flops = getattr(row.point, "flops", 1e6) * run.FLOPS.get(operation, 1)
+            half = 2 * flops / peaks["flops"]
+            some = {n: [half * k for k in ks] for n, ks in slower.items() if n in row.contenders}
+            excuses = {"jax": "not installed (jax)"} if "jax" in row.contenders else {}
+            data["rows"].append(run.describe(row, operation, some, excuses))
+    data["rows"][1] |= {"tape_bytes": 3_000_000, "tape_bytes_needed": 2_000_000}
+    return data
+
+
+def test_a_report_fills_its_part_and_keeps_the_rest(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    before, after = "# By hand\n\n", "\n\nMore by hand.\n"
+    page.write_text(f"{before}{report.BEGIN}\nlast year\n{report.END}{after}", encoding="utf-8")
+    result = tmp_path / "run.json"
+    run.save(made_up(), result)
+    for _ in range(2):  # the second time it finds what the first has written
+        report.write(result, tmp_path)
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith(before)
+        assert text.endswith(after)
+        assert "last year" not in text
+    assert "A CPU" in text
+    assert "Absent: jax: not installed (jax)." in text
+    assert "| Forward + backward | 2.00 | 7 of 7 | 2.00 | 4.00 | 50% |" in text
+    assert "| jax | not installed (jax) |" in text
+    assert "| 3 | 2 | 1.50 |" in text
+    for name in ("bench-peak.png", "bench-best.png", "bench-scaling.png"):
+        assert f"(pictures/{name})" in text
+        assert 20_000 < (tmp_path / "pictures" / name).stat().st_size < 600_000
+
+
+@pytest.mark.parametrize("text", ["none", f"{report.END} {report.BEGIN}", report.BEGIN])
+def test_a_page_without_its_markers_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected one <!-- bench:begin -->"):
+        report.between_markers(text, "new")
+
+
+def test_the_page_has_its_markers() -> None:
+    text = (report.DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    assert "new" in report.between_markers(text, "new")
+
+
+def test_every_peer_has_a_style_and_a_contract() -> None:
+    assert pictures.STYLE.keys() == peers.SEQUENCE.keys()
+    assert isinstance(peers.load("ours:SEQUENCE"), Peer)
+
+
+def test_geometric_mean() -> None:
+    assert tables.geometric_mean([2, 8]) == pytest.approx(4)
+    assert np.isnan(tables.geometric_mean([]))
