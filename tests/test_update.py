@@ -308,3 +308,34 @@ def test_float32_sums_do_not_overflow() -> None:
 
 def test_no_parameters_at_all() -> None:
     assert nr.update({}, {}, rule=nr.SGD(0.1)) == nr.results.UpdateInfo(0.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("rule", [nr.SGD(0.1), nr.Momentum(0.1), nr.Adam(), nr.AdamW()], ids=repr)
+def test_one_pass_takes_the_same_step(rule: nr.rules.Rule) -> None:
+    rng = np.random.default_rng(7)
+    params = {"weight": rng.standard_normal(5000).astype(np.float32)}
+    grads = {"weight": rng.standard_normal(5000).astype(np.float32)}
+    twin = {"weight": params["weight"].copy()}
+    state, twin_state = nr.init_state(rule, params), nr.init_state(rule, twin)
+    info = nr.update(params, grads, state, rule=rule, penalty=nr.L2(1e-3))
+    other = nr.update(twin, grads, twin_state, rule=rule, penalty=nr.L2(1e-3), check_finite=False)
+    np.testing.assert_array_equal(params["weight"], twin["weight"])
+    assert other.grad_norm == pytest.approx(info.grad_norm, rel=1e-14)  # summed in another order
+    assert replace(other, grad_norm=info.grad_norm) == info
+
+
+def test_one_pass_shows_a_gradient_that_is_not_finite() -> None:
+    params = {"weight": np.ones(40, np.float32)}
+    grads = {"weight": np.ones(40, np.float32)}
+    grads["weight"][3] = np.nan
+    info = nr.update(params, grads, rule=nr.SGD(0.5), check_finite=False)
+    assert np.isnan(info.grad_norm)
+    assert np.isnan(params["weight"][3])
+    np.testing.assert_array_equal(np.delete(params["weight"], 3), np.full(39, np.float32(0.5)))
+
+
+def test_check_finite_is_a_flag() -> None:
+    params = {"weight": np.ones(4)}
+    with pytest.raises(TypeError, match=r"^check_finite: expected True or False, got int$"):
+        nr.update(params, {"weight": np.ones(4)}, rule=nr.SGD(0.5), check_finite=1)
+    np.testing.assert_array_equal(params["weight"], np.ones(4))

@@ -53,12 +53,13 @@ void copy_scalars(const std::string& name, const py::handle& values, T* out) {
 // tensors: (name, w, g, (slots...), (penalty name, scalars, centre or None, prox) or None)
 template <class T>
 py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_scalars,
-                    double clip_norm, int threads) {
+                    double clip_norm, bool check_finite, int threads) {
   const int slots = rules()[rule].slots;
   UpdateCall<T> call{};
   call.rule = rule;
   copy_scalars("rule", rule_scalars, call.rule_scalar);
   call.clip_norm = clip_norm;
+  call.check_finite = check_finite;
   call.threads = threads;
   std::vector<py::array> kept;  // inputs that may be copies
   std::vector<Span> spans;
@@ -131,7 +132,8 @@ void register_update(py::module_& m) {
   m.def(
       "update",
       [](const py::list& tensors, const std::string& rule, const py::sequence& rule_scalars,
-         const py::object& clip_norm, const py::object& num_threads, py::dict& state) {
+         const py::object& clip_norm, const py::object& check_finite, const py::object& num_threads,
+         py::dict& state) {
         const int index = index_of("rule", rule_names(), rule);
         const double clip = clip_norm.is_none() ? std::numeric_limits<double>::infinity()
                                                 : clip_norm.cast<double>();
@@ -144,12 +146,13 @@ void register_update(py::module_& m) {
         const py::object next = py::object(state["step"]) + py::int_(1);
         const py::tuple sums =
             (float32 ? update_of<float> : update_of<double>)(tensors, index, rule_scalars, clip,
+                                                             flag_in("check_finite", check_finite),
                                                              threads_of(num_threads));
         state["step"] = next;  // in here, where no interrupt comes between it and the weights
         return sums;
       },
       py::arg("tensors"), py::arg("rule"), py::arg("rule_scalars"), py::arg("clip_norm"),
-      py::arg("num_threads"), py::arg("state"));
+      py::arg("check_finite"), py::arg("num_threads"), py::arg("state"));
 }
 
 }  // namespace normrnn::bindings

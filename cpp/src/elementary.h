@@ -82,8 +82,8 @@ NORMRNN_INLINE void split_exp(Vec<T> x, Vec<T>& scale, Vec<T>& tail) {
 template <class T>
 NORMRNN_INLINE Vec<T> exp_of(Vec<T> x) {
   Vec<T> scale, tail;
-  constexpr T kLimit = ExpTraits<T>::kExpLimit;
-  split_exp<T>(at_least<T>(at_most<T>(x, kLimit), -kLimit), scale, tail);
+  const Vec<T> limit = splat(ExpTraits<T>::kExpLimit);
+  split_exp<T>(max(-limit, min(limit, x)), scale, tail);  // NaN passes
   return scale + scale * tail;
 }
 
@@ -100,7 +100,7 @@ NORMRNN_INLINE Vec<T> tanh_of(Vec<T> x) {
   const I sign = (I)splat(T(-0.0));
   const Vec<T> size = (Vec<T>)((I)x & ~sign), twice = size * T(2);
   Vec<T> scale, tail;
-  split_exp<T>(at_most<T>(twice, ExpTraits<T>::kTanhLimit), scale, tail);
+  split_exp<T>(min(splat(ExpTraits<T>::kTanhLimit), twice), scale, tail);
   const Vec<T> e = scale * tail + (scale - T(1));
   Vec<T> result = e / (e + T(2));
   if constexpr (sizeof(T) == 4) {  // minimax for z = x^2 <= 0.125, found as kExpTerms
@@ -124,24 +124,18 @@ NORMRNN_INLINE Vec<T> log1p_of(Vec<T> u) {
   return T(2) * s * sum + T(2) * s;
 }
 
-// The names the maths headers use; the overloads pick the element type from the vector type.
-#define NORMRNN_OVERLOAD(name)                                                 \
-  NORMRNN_INLINE Vec<float> name(Vec<float> x) { return name##_of<float>(x); } \
-  NORMRNN_INLINE Vec<double> name(Vec<double> x) { return name##_of<double>(x); }
-NORMRNN_OVERLOAD(exp)
-NORMRNN_OVERLOAD(sigmoid)
-NORMRNN_OVERLOAD(tanh)
-NORMRNN_OVERLOAD(log1p)
-#undef NORMRNN_OVERLOAD
-
-template <class V>
-NORMRNN_INLINE V abs(V x) {
-  return x < 0 ? -x : x;
+template <class T>
+NORMRNN_INLINE Vec<T> abs_of(Vec<T> x) {
+  using I = typename Simd<T>::I;
+  return (Vec<T>)((I)x & ~(I)splat(T(-0.0)));
 }
 
-template <class V>
-NORMRNN_INLINE V max(V a, V b) {
-  return a > b ? a : b;
+// 1 or -1, and 0 or NaN where x is.
+template <class T>
+NORMRNN_INLINE Vec<T> sign_of(Vec<T> x) {
+  using I = typename Simd<T>::I;
+  const Vec<T> one = (Vec<T>)(((I)x & (I)splat(T(-0.0))) | (I)splat(T(1)));
+  return abs_of<T>(x) > 0 ? one : x;
 }
 
 // Square roots lane by lane: the compiler turns the loop into the vector instruction.
@@ -157,7 +151,18 @@ NORMRNN_INLINE Vec<T> sqrt_of(Vec<T> x) {
   }
   return root;
 }
-NORMRNN_INLINE Vec<float> sqrt(Vec<float> x) { return sqrt_of<float>(x); }
-NORMRNN_INLINE Vec<double> sqrt(Vec<double> x) { return sqrt_of<double>(x); }
+
+// The names the maths headers use; the overloads pick the element type from the vector type.
+#define NORMRNN_OVERLOAD(name)                                                 \
+  NORMRNN_INLINE Vec<float> name(Vec<float> x) { return name##_of<float>(x); } \
+  NORMRNN_INLINE Vec<double> name(Vec<double> x) { return name##_of<double>(x); }
+NORMRNN_OVERLOAD(abs)
+NORMRNN_OVERLOAD(exp)
+NORMRNN_OVERLOAD(log1p)
+NORMRNN_OVERLOAD(sigmoid)
+NORMRNN_OVERLOAD(sign)
+NORMRNN_OVERLOAD(sqrt)
+NORMRNN_OVERLOAD(tanh)
+#undef NORMRNN_OVERLOAD
 
 }  // namespace normrnn::NORMRNN_TARGET

@@ -1,5 +1,5 @@
 // Vectors of one target, by the compiler's vector extensions: no dependency, and no intrinsics but
-// for the minimum and maximum, which GCC does not find by itself.
+// where GCC misses the instruction (minimum, maximum, float to double).
 //
 // Everything in here lives in the target's own namespace (NORMRNN_TARGET): the linker merges inline
 // functions of the same name, and one compiled for a newer CPU must never stand in for another.
@@ -72,8 +72,16 @@ NORMRNN_INLINE void store_n(T* p, Vec<T> v, int n) {
   for (int i = 0; i < n; ++i) p[i] = lanes[i];
 }
 
-// The lesser (greater) of x and the limit; NaN passes: the instructions return the second operand
-// where either is NaN.
+// v with the lanes from the n-th on set to 0.
+template <class T>
+NORMRNN_INLINE Vec<T> first_lanes(Vec<T> v, int n) {
+  if (n >= kLanes<T>) return v;
+  T lanes[kLanes<T>];
+  store(lanes, v);
+  return load_n(lanes, n);
+}
+
+// a < b ? a : b, and a > b ? a : b: where either is NaN, b.
 #if defined(__x86_64__)
 #if NORMRNN_VECTOR_BYTES == 64  // GCC 12 warns of the unmasked form, which is the same instruction
 #define NORMRNN_MINMAX(which, a, b) _mm512_maskz_##which(-1, a, b)
@@ -82,26 +90,20 @@ NORMRNN_INLINE void store_n(T* p, Vec<T> v, int n) {
 #else
 #define NORMRNN_MINMAX(which, a, b) _mm_##which(a, b)
 #endif
-template <class T>
-NORMRNN_INLINE Vec<T> at_most(Vec<T> x, T limit) {
-  if constexpr (sizeof(T) == 4) return NORMRNN_MINMAX(min_ps, splat(limit), x);
-  if constexpr (sizeof(T) == 8) return NORMRNN_MINMAX(min_pd, splat(limit), x);
+NORMRNN_INLINE Vec<float> min(Vec<float> a, Vec<float> b) { return NORMRNN_MINMAX(min_ps, a, b); }
+NORMRNN_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return NORMRNN_MINMAX(max_ps, a, b); }
+NORMRNN_INLINE Vec<double> min(Vec<double> a, Vec<double> b) {
+  return NORMRNN_MINMAX(min_pd, a, b);
 }
-template <class T>
-NORMRNN_INLINE Vec<T> at_least(Vec<T> x, T limit) {
-  if constexpr (sizeof(T) == 4) return NORMRNN_MINMAX(max_ps, splat(limit), x);
-  if constexpr (sizeof(T) == 8) return NORMRNN_MINMAX(max_pd, splat(limit), x);
+NORMRNN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) {
+  return NORMRNN_MINMAX(max_pd, a, b);
 }
 #undef NORMRNN_MINMAX
 #else
-template <class T>
-NORMRNN_INLINE Vec<T> at_most(Vec<T> x, T limit) {
-  return limit < x ? splat(limit) : x;
-}
-template <class T>
-NORMRNN_INLINE Vec<T> at_least(Vec<T> x, T limit) {
-  return limit > x ? splat(limit) : x;
-}
+NORMRNN_INLINE Vec<float> min(Vec<float> a, Vec<float> b) { return a < b ? a : b; }
+NORMRNN_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return a > b ? a : b; }
+NORMRNN_INLINE Vec<double> min(Vec<double> a, Vec<double> b) { return a < b ? a : b; }
+NORMRNN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) { return a > b ? a : b; }
 #endif
 
 // Sum of the lanes in double, always in lane order.
@@ -120,12 +122,21 @@ NORMRNN_INLINE int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
 // Sum of squares that neither overflows nor loses small float32 terms: accumulated in double.
 typedef double Doubles __attribute__((vector_size(NORMRNN_VECTOR_BYTES)));
 
+NORMRNN_INLINE Doubles widen(Simd<float>::Half half) {
+#if defined(__x86_64__) && NORMRNN_VECTOR_BYTES == 64  // GCC 12 does it in quarters
+  return _mm512_maskz_cvtps_pd(-1, half);
+#elif defined(__x86_64__) && NORMRNN_VECTOR_BYTES == 32
+  return _mm256_cvtps_pd(half);
+#else
+  return __builtin_convertvector(half, Doubles);
+#endif
+}
+
 NORMRNN_INLINE void add_squares(Doubles (&sum)[2], Vec<float> v) {
-  using Half = Simd<float>::Half;
-  Half half[2];
+  Simd<float>::Half half[2];
   __builtin_memcpy(half, &v, sizeof v);
   for (int i = 0; i < 2; ++i) {
-    const Doubles d = __builtin_convertvector(half[i], Doubles);
+    const Doubles d = widen(half[i]);
     sum[i] += d * d;
   }
 }

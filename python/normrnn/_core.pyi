@@ -64,6 +64,7 @@ def update(
     rule: str,
     rule_scalars: Sequence[float],
     clip_norm: float | None,
+    check_finite: bool,
     num_threads: int | None,
     state: dict[str, Any],
 ) -> tuple[float, float, float, float, float]: ...

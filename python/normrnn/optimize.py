@@ -59,12 +59,14 @@ def update(
     rule: Rule,
     penalty: Penalty | Prox | Mapping[str, Penalty | Prox | None] | None = None,
     clip_norm: float | None = None,
+    check_finite: bool = True,
     num_threads: int | None = None,
 ) -> UpdateInfo:
     """Take a regularised step in place: w ← w − α(∂L/∂w + ∂R/∂w), for `L2` ∂R/∂w = 2λw.
 
     One pass over memory does clipping, penalty, rule and prox, and sums up the penalty's value and
-    the norms. The gradients are looked at first: if one is not finite, nothing is changed.
+    the norms. The gradients are looked at first, unless `check_finite` is False: if one is not
+    finite, nothing is changed.
 
     Parameters
     ----------
@@ -83,6 +85,11 @@ def update(
         proximal step after the rule's.
     clip_norm : float, optional
         The gradients of the loss are scaled down to this global norm if theirs is larger.
+    check_finite : bool
+        Whether to read all gradients before the step and refuse one that is NaN or infinite. Without
+        it, and without `clip_norm`, memory is read once: for models much larger than the caches a
+        third less of it with `SGD`, an eighth with `Adam`. Such a gradient then reaches its weight,
+        and grad_norm is not finite.
     num_threads : int, optional
         Threads for this call. The result does not depend on it.
 
@@ -95,7 +102,8 @@ def update(
     Raises
     ------
     FloatingPointError
-        If a gradient is NaN or infinite; names the parameter, before any weight is touched.
+        If a gradient is NaN or infinite and `check_finite` is True; names the parameter, before any
+        weight is touched.
     TypeError, ValueError
         If an argument does not fit; nothing is changed.
 
@@ -133,7 +141,8 @@ def update(
         slots = [state[slot][name] for slot in rule.slots]
         tensors.append((name, params[name], grads[name], slots, _kernel_of(one, name, params)))
     scalars = rule.scalars(state["step"] + 1)
-    return UpdateInfo(*_core.update(tensors, rule.kernel, scalars, clip_norm, num_threads, state))
+    sums = _core.update(tensors, rule.kernel, scalars, clip_norm, check_finite, num_threads, state)
+    return UpdateInfo(*sums)
 
 
 def _check_state(state: object, rule: Rule) -> None:

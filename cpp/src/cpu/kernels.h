@@ -113,7 +113,7 @@ struct Outer {
 
 // What one pass of an update sums up.
 struct UpdateSums {
-  double penalty, update_squares, param_squares;
+  double penalty, grad_squares, update_squares, param_squares;
 };
 
 template <class T>

@@ -37,12 +37,12 @@ void update_loop(const UpdateTensor<T>& at, const T* rule_scalars, T clip_scale,
   }
   const Vec<T> clip = splat(clip_scale);
   Vec<T> penalty_sum{};
-  Doubles update_sum[2] = {}, param_sum[2] = {};
-  for (int64_t i = begin; i < end; i += kL) {
-    const int n = int(min_of(kL, end - i));
-    const Vec<T> w = load_n(at.w + i, n);
+  Doubles grad_sum[2] = {}, update_sum[2] = {}, param_sum[2] = {};
+  // Lanes past the n-th hold no element: they are read as 0 and count as 0.
+  const auto step = [&](int64_t i, int n) __attribute__((always_inline)) {
+    const Vec<T> w = load_n(at.w + i, n), given = load_n(at.g + i, n);
     const Vec<T> center = at.center ? load_n(at.center + i, n) : Vec<T>{};
-    Vec<T> g = clip * load_n(at.g + i, n);
+    Vec<T> g = clip * given;
     Vec<T> slot[Rule::kSlots + 1];
     for (int s = 0; s < Rule::kSlots; ++s) slot[s] = load_n(at.slot[s] + i, n);
     const Vec<T> pull = kProx ? Vec<T>{} : Penalty::gradient(w, center, penalty);
@@ -53,21 +53,16 @@ void update_loop(const UpdateTensor<T>& at, const T* rule_scalars, T clip_scale,
     if constexpr (kProx) next = Penalty::prox(next, center, prox_step, penalty);
     store_n(at.w + i, next, n);
     for (int s = 0; s < Rule::kSlots; ++s) store_n(at.slot[s] + i, slot[s], n);
-    Vec<T> value = Penalty::value(w, center, penalty), delta = next - w;
-    if (n < kL) {  // lanes past the end hold no element
-      alignas(64) T lanes[3][kL] = {};
-      store_n(lanes[0], value, n);
-      store_n(lanes[1], delta, n);
-      store_n(lanes[2], next, n);
-      value = load(lanes[0]);
-      delta = load(lanes[1]);
-      next = load(lanes[2]);
-    }
-    penalty_sum += value;
-    add_squares(update_sum, delta);
-    add_squares(param_sum, next);
-  }
+    penalty_sum += first_lanes<T>(Penalty::value(w, center, penalty), n);
+    add_squares(grad_sum, given);
+    add_squares(update_sum, first_lanes<T>(next - w, n));
+    add_squares(param_sum, first_lanes<T>(next, n));
+  };
+  int64_t i = begin;
+  for (; i + kL <= end; i += kL) step(i, kL);  // inlined with a constant: no question per vector
+  if (i < end) step(i, int(end - i));
   sums.penalty = sum_lanes<T>(penalty_sum);
+  sums.grad_squares = sum_lanes<double>(grad_sum[0] + grad_sum[1]);
   sums.update_squares = sum_lanes<double>(update_sum[0] + update_sum[1]);
   sums.param_squares = sum_lanes<double>(param_sum[0] + param_sum[1]);
 }
@@ -100,11 +95,15 @@ void update(int rule, const UpdateTensor<T>& at, const T* rule_scalars, T clip_s
 // Sum of squares in double; NaN or infinity exactly where a value is, for float32.
 template <class T>
 double squares(const T* values, int64_t count) {
-  Doubles sum[2] = {};
-  for (int64_t i = 0; i < count; i += kLanes<T>) {
-    add_squares(sum, load_n(values + i, int(min_of(kLanes<T>, count - i))));
+  constexpr int kL = kLanes<T>;
+  Doubles even[2] = {}, odd[2] = {};  // side by side, to hide the latency of the additions
+  int64_t i = 0;
+  for (; i + 2 * kL <= count; i += 2 * kL) {
+    add_squares(even, load(values + i));
+    add_squares(odd, load(values + i + kL));
   }
-  return sum_lanes<double>(sum[0] + sum[1]);
+  for (; i < count; i += kL) add_squares(even, load_n(values + i, int(min_of(kL, count - i))));
+  return sum_lanes<double>((even[0] + odd[0]) + (even[1] + odd[1]));
 }
 
 // Check sum of the bit patterns: each step is a bijection of the lane's hash that carries every bit

@@ -15,16 +15,10 @@
 
 namespace normrnn::NORMRNN_TARGET {
 
-template <class V>
-NORMRNN_INLINE V sign(V w) {
-  return w > 0 ? V{} + 1 : (w < 0 ? V{} - 1 : w);  // 0 and NaN stay
-}
-
-// S(w, t): towards zero by t, and zero within t of it.
+// S(w, t): towards zero by t, and zero within t of it; NaN stays.
 template <class V>
 NORMRNN_INLINE V soft_threshold(V w, V t) {
-  const V shrunk = abs(w) - t;
-  return shrunk > 0 ? sign(w) * shrunk : (w == w ? V{} : w);
+  return w - min(t, max(-t, w));
 }
 
 }  // namespace normrnn::NORMRNN_TARGET

@@ -6,6 +6,7 @@ strengths: they are checked here, and reach the C++ kernel in the order in which
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, get_type_hints
 
 from numpy.typing import NDArray
@@ -48,11 +49,11 @@ class Penalty(ABC):
 
     def __post_init__(self) -> None:
         """Refuse a strength that is negative, infinite or NaN."""
-        check_fields(self, **dict.fromkeys(self._float_fields(), non_negative))
+        check_fields(self, **dict.fromkeys(_float_fields(type(self)), non_negative))
 
     def scalars(self) -> tuple[float, ...]:
         """Return the numbers that the C++ kernel gets: the float fields in their order."""
-        return tuple(getattr(self, name) for name in self._float_fields())
+        return tuple(getattr(self, name) for name in _float_fields(type(self)))
 
     def for_parameter(self, name: str) -> "Penalty":
         """Return this penalty as it applies to the parameter `name`: itself, unless it differs."""
@@ -68,10 +69,11 @@ class Penalty(ABC):
         """
         return None
 
-    @classmethod
-    def _float_fields(cls) -> list[str]:
-        hints = get_type_hints(cls)
-        return [f.name for f in fields(cls) if hints[f.name] is float]  # type: ignore[arg-type]
+
+@cache  # looking hints up takes longer than the whole update of a small network
+def _float_fields(cls: type[Penalty]) -> tuple[str, ...]:
+    hints = get_type_hints(cls)
+    return tuple(f.name for f in fields(cls) if hints[f.name] is float)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
