@@ -1,5 +1,6 @@
 #include "arrays.h"
 
+#include <algorithm>
 #include <memory>
 #include <new>
 
@@ -92,6 +93,16 @@ py::array contiguous(py::array array) {
 }
 
 }  // namespace
+
+bool is_ready(const py::handle& object, bool float32, const Dims& dims) {
+  if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_) return false;
+  const auto array = py::reinterpret_borrow<py::array>(object);
+  const int type = float32 ? py::detail::npy_api::NPY_FLOAT_ : py::detail::npy_api::NPY_DOUBLE_;
+  const py::dtype dtype = array.dtype();
+  return dtype.num() == type && dtype.byteorder() == '=' &&
+         array.ndim() == py::ssize_t(dims.size()) &&
+         std::equal(dims.begin(), dims.end(), array.shape()) && is_contiguous(array);
+}
 
 template <class T>
 py::array input(const std::string& name, const py::handle& object, const Dims& dims) {

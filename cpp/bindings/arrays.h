@@ -32,6 +32,10 @@ py::array as_array(const std::string& name, const py::handle& object);
 // Which of float32 and float64 an array has; TypeError for others.
 bool is_float32(const std::string& name, const py::array& array);
 
+// Whether an object is just what input() would return as it is: a plain array of this dtype and
+// shape, contiguous and aligned.
+bool is_ready(const py::handle& object, bool float32, const Dims& dims);
+
 // An input of exactly this dtype and shape, contiguous: itself if it is, else a copy.
 template <class T>
 py::array input(const std::string& name, const py::handle& object, const Dims& dims);

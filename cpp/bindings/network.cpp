@@ -7,16 +7,26 @@ namespace {
 
 constexpr const char* kKinds[] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh"};
 
-std::string name_of(int kind, int layer, int direction) {
-  return std::string(kKinds[kind]) + "_l" + std::to_string(layer) + (direction ? "_reverse" : "");
+// Made once and kept: making a name again and again took longer than a step of a small network.
+const py::str& name_of(int kind, int layer, int direction) {
+  static std::vector<py::str>& names = *new std::vector<py::str>;  // outlives the interpreter
+  const size_t index = size_t((layer * 2 + direction) * 4 + kind);
+  while (names.size() <= index) {
+    const size_t next = names.size();
+    names.emplace_back(std::string(kKinds[next % 4]) + "_l" + std::to_string(next / 8) +
+                       (next / 4 % 2 ? "_reverse" : ""));
+  }
+  return names[index];
 }
 
-py::array weight(const std::string& name, const py::dict& params, bool float32, const Dims& dims) {
+py::array weight(const py::str& name, const py::dict& params, bool float32, const Dims& dims) {
+  const auto text = [&] { return name.cast<std::string>(); };
   if (!params.contains(name)) {
-    refuse_value("params", "a parameter named '" + name + "'", "none of that name");
+    refuse_value("params", "a parameter named '" + text() + "'", "none of that name");
   }
-  const py::object object = params[name.c_str()];  // a subclass may make it just now
-  return float32 ? input<float>(name, object, dims) : input<double>(name, object, dims);
+  const py::object object = params[name];  // a subclass may make it just now
+  if (is_ready(object, float32, dims)) return py::reinterpret_borrow<py::array>(object);
+  return float32 ? input<float>(text(), object, dims) : input<double>(text(), object, dims);
 }
 
 }  // namespace
@@ -49,17 +59,19 @@ Network read_network(const std::string& cell, const py::dict& params) {
     for (int d = 0; d < net.shape.directions; ++d) {
       const Dims dims[] = {{rows, inputs}, {rows, hidden}, {rows}, {rows}};
       for (int kind = 0; kind < net.per_direction(); ++kind) {
-        const std::string name = name_of(kind, layer, d);
+        const py::str& name = name_of(kind, layer, d);
         net.arrays.push_back(weight(name, params, net.float32, dims[kind]));
         net.names.push_back(name);
         net.dims.push_back(dims[kind]);
       }
     }
   }
+  if (params.size() == net.names.size()) return net;  // and all of them were found
   for (const auto& item : params) {
     const std::string name = py::str(item.first);
     if (name == "weight_hy" || name == "bias_hy") continue;  // the head's own
-    if (std::find(net.names.begin(), net.names.end(), name) == net.names.end()) {
+    const auto same = [&](const py::str& known) { return known.cast<std::string>() == name; };
+    if (std::none_of(net.names.begin(), net.names.end(), same)) {
       refuse_value("params", "only names of this network's parameters, such as 'weight_hh_l0'",
                    "'" + name + "'");
     }

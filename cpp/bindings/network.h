@@ -11,8 +11,8 @@ struct Network {
   Shape shape;  // times and batch left 0
   bool bias;
   bool float32;
-  std::vector<std::string> names;  // layer by layer, direction by direction: ih, hh, [b_ih, b_hh]
-  std::vector<py::array> arrays;   // contiguous, in the order of names
+  std::vector<py::str> names;     // layer by layer, direction by direction: ih, hh, [b_ih, b_hh]
+  std::vector<py::array> arrays;  // contiguous, in the order of names
   std::vector<Dims> dims;
 
   int per_direction() const { return bias ? 4 : 2; }

@@ -17,6 +17,21 @@ struct TapeHandle {
   bool batch_first;
 };
 
+// Weights that nobody can change, read and packed once.
+struct Frozen {
+  Network net;
+  std::shared_ptr<const PackedWeights<float>> f32;
+  std::shared_ptr<const PackedWeights<double>> f64;
+  template <class T>
+  const std::shared_ptr<const PackedWeights<T>>& packed() const {
+    if constexpr (std::is_same_v<T, float>) {
+      return f32;
+    } else {
+      return f64;
+    }
+  }
+};
+
 Dims state_dims(const Shape& s) {
   return {s.layers * s.directions, py::ssize_t(s.batch), py::ssize_t(s.hidden)};
 }
@@ -50,9 +65,34 @@ std::vector<const T*> pointers(const std::vector<py::array>& arrays) {
 }
 
 template <class T>
-py::tuple forward_of(Network net, const py::object& x_object, const py::object& h0,
-                     const py::object& c0, const py::object& lengths_object, bool batch_first,
-                     bool need_grad, int threads) {
+std::vector<Weights<T>> weights_of(const Network& net) {
+  return by_direction<Weights<T>>(net, [&](int i) { return data<T>(net.arrays[size_t(i)]); });
+}
+
+std::unique_ptr<Frozen> freeze(const py::object& cell, const py::object& params) {
+  auto frozen = std::make_unique<Frozen>();
+  frozen->net = read_network(text_in("cell", cell), dict_in("params", params));
+  const Network& net = frozen->net;
+  for (size_t i = 0; i < net.arrays.size(); ++i) {
+    if (net.arrays[i].writeable()) {
+      refuse_value(net.names[i].cast<std::string>(), "a read-only array", "a writeable one");
+    }
+  }
+  const int threads = threads_of(py::none());
+  without_gil([&] {
+    if (net.float32) {
+      frozen->f32 = pack_weights(net.cell.name, net.shape, weights_of<float>(net), threads);
+    } else {
+      frozen->f64 = pack_weights(net.cell.name, net.shape, weights_of<double>(net), threads);
+    }
+  });
+  return frozen;
+}
+
+template <class T>
+py::tuple forward_of(Network net, const Frozen* frozen, const py::object& x_object,
+                     const py::object& h0, const py::object& c0, const py::object& lengths_object,
+                     bool batch_first, bool need_grad, int threads) {
   const py::array x = input_of_rank<T>("x", x_object, 3);
   Shape& shape = net.shape;
   shape.times = x.shape(batch_first ? 1 : 0);
@@ -79,7 +119,8 @@ py::tuple forward_of(Network net, const py::object& x_object, const py::object& 
   ForwardCall<T> call;
   call.cell = net.cell.name;
   call.shape = shape;
-  call.weights = by_direction<Weights<T>>(net, [&](int i) { return data<T>(net.arrays[i]); });
+  call.weights = weights_of<T>(net);
+  if (frozen) call.packed = frozen->packed<T>();
   call.x = data<T>(x);
   call.batch_first = batch_first;
   if (!lengths_object.is_none()) call.lengths = data<int64_t>(lengths);
@@ -107,11 +148,21 @@ py::tuple forward_any(const py::object& cell, const py::object& x, const py::obj
                       const py::object& h0, const py::object& c0, const py::object& lengths,
                       const py::object& first, const py::object& grad,
                       const py::object& num_threads) {
-  Network net = read_network(text_in("cell", cell), dict_in("params", params));
+  const Frozen* frozen = py::isinstance<Frozen>(params) ? params.cast<const Frozen*>() : nullptr;
+  Network net;
+  if (frozen) {
+    net = frozen->net;
+    if (text_in("cell", cell) != net.cell.name) {
+      refuse_value("cell", "'" + net.cell.name + "', which the params were frozen for",
+                   "'" + text_in("cell", cell) + "'");
+    }
+  } else {
+    net = read_network(text_in("cell", cell), dict_in("params", params));
+  }
   const bool batch_first = flag_in("batch_first", first), need_grad = flag_in("need_grad", grad);
   const int threads = threads_of(num_threads);
   const auto run = net.float32 ? forward_of<float> : forward_of<double>;
-  return run(std::move(net), x, h0, c0, lengths, batch_first, need_grad, threads);
+  return run(std::move(net), frozen, x, h0, c0, lengths, batch_first, need_grad, threads);
 }
 
 template <class T>
@@ -133,7 +184,7 @@ py::tuple backward_of(const Tape<T>& tape, const TapeHandle& handle, const py::o
   py::dict params;
   for (size_t i = 0; i < net.names.size(); ++i) {
     gradients.push_back(make<T>(net.dims[i]));
-    params[net.names[i].c_str()] = gradients.back();
+    params[net.names[i]] = gradients.back();
   }
   call.d =
       by_direction<WeightGradients<T>>(net, [&](int i) { return gradients[i].mutable_data(); });
@@ -174,6 +225,8 @@ void register_sequence(py::module_& m) {
   const py::custom_type_setup setup(not_from_python);
   py::class_<TapeHandle>(m, "Tape", py::is_final(), setup)
       .def_property_readonly("cell", [](const TapeHandle& tape) { return tape.net.cell.name; });
+  py::class_<Frozen>(m, "Frozen", py::is_final(), setup);
+  m.def("freeze", freeze, py::arg("cell"), py::arg("params"));
   m.def("forward", forward_any, py::arg("cell"), py::arg("x"), py::arg("params"), py::arg("h0"),
         py::arg("c0"), py::arg("lengths"), py::arg("batch_first"), py::arg("need_grad"),
         py::arg("num_threads"));

@@ -9,32 +9,39 @@
 namespace normrnn::bindings {
 namespace {
 
+// What an array is to the update, for messages, which are put together only when needed.
+enum Role : int { kParam = -3, kGrad = -2, kCenter = -1, kSlot = 0 };  // slot s: kSlot + s
+
+std::string label(int role, const std::string& name) {
+  if (role == kParam) return "params['" + name + "']";
+  if (role == kGrad) return "grads['" + name + "']";
+  if (role == kCenter) return "center of '" + name + "'";
+  return "state, slot " + std::to_string(role - kSlot) + " of '" + name + "'";
+}
+
 // Memory that one array takes, and whether the update writes it.
 struct Span {
   const char* begin;
   const char* end;
-  bool written;
-  std::string name;
+  int role;
+  size_t tensor;
+  bool written() const { return role == kParam || role >= kSlot; }
 };
 
-Span span_of(const py::array& array, bool written, const std::string& name) {
-  const char* begin = static_cast<const char*>(array.data());
-  return {begin, begin + array.nbytes(), written, name};
-}
-
-void refuse_overlap(std::vector<Span> spans) {
+void refuse_overlap(std::vector<Span>& spans, const std::vector<std::string>& names) {
   std::sort(spans.begin(), spans.end(),
             [](const Span& a, const Span& b) { return a.begin < b.begin; });
+  const auto label_of = [&](const Span& span) { return label(span.role, names[span.tensor]); };
   const Span* furthest_read = nullptr;
   const Span* furthest_written = nullptr;
   for (const Span& span : spans) {
     if (span.begin == span.end) continue;
-    for (const Span* before : {furthest_written, span.written ? furthest_read : nullptr}) {
+    for (const Span* before : {furthest_written, span.written() ? furthest_read : nullptr}) {
       if (before && before->end > span.begin) {
-        refuse_value(span.name, "memory of its own", "an overlap with " + before->name);
+        refuse_value(label_of(span), "memory of its own", "an overlap with " + label_of(*before));
       }
     }
-    const Span*& furthest = span.written ? furthest_written : furthest_read;
+    const Span*& furthest = span.written() ? furthest_written : furthest_read;
     if (!furthest || span.end > furthest->end) furthest = &span;
   }
 }
@@ -65,47 +72,51 @@ py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_
   std::vector<Span> spans;
   std::vector<std::string> names;
   std::vector<Dims> shapes;
+  constexpr bool kFloat32 = std::is_same_v<T, float>;
   for (const py::handle& item : tensors) {
     const auto tensor = py::reinterpret_borrow<py::tuple>(item);
-    const std::string name = tensor[0].cast<std::string>();
+    names.push_back(tensor[0].cast<std::string>());
+    const std::string& name = names.back();
+    const auto take = [&](int role, const py::handle& object, const Dims& dims) {
+      const bool written = role == kParam || role >= kSlot;
+      py::array array;
+      if (is_ready(object, kFloat32, dims)) array = py::reinterpret_borrow<py::array>(object);
+      if (written && (!array.size() || !array.writeable())) {
+        array = in_place<T>(label(role, name), object, dims);
+      } else if (!written && !array.size()) {
+        array = input<T>(label(role, name), object, dims);
+      }
+      const char* begin = static_cast<const char*>(array.data());
+      spans.push_back({begin, begin + array.nbytes(), role, names.size() - 1});
+      kept.push_back(array);
+      return array;
+    };
     UpdateTensor<T> at{};
-    const Dims dims = dims_of(as_array("params['" + name + "']", tensor[1]));
-    py::array w = in_place<T>("params['" + name + "']", tensor[1], dims);
+    if (!py::isinstance<py::array>(tensor[1])) as_array(label(kParam, name), tensor[1]);  // throws
+    const Dims dims = dims_of(py::reinterpret_borrow<py::array>(tensor[1]));
+    py::array w = take(kParam, tensor[1], dims);
     at.w = mutable_data<T>(w);
     at.size = w.size();
-    spans.push_back(span_of(w, true, "params['" + name + "']"));
-    const py::array g = input<T>("grads['" + name + "']", tensor[2], dims);
-    at.g = data<T>(g);
-    spans.push_back(span_of(g, false, "grads['" + name + "']"));
-    kept.push_back(g);
+    at.g = data<T>(take(kGrad, tensor[2], dims));
     const auto slot_arrays = py::reinterpret_borrow<py::sequence>(tensor[3]);
     if (int(slot_arrays.size()) != slots) {
       refuse_value("state", std::to_string(slots) + " slots", std::to_string(slot_arrays.size()));
     }
     for (int s = 0; s < slots; ++s) {
-      const std::string slot_name = "state, slot " + std::to_string(s) + " of '" + name + "'";
-      py::array slot = in_place<T>(slot_name, slot_arrays[s], dims);
+      py::array slot = take(kSlot + s, slot_arrays[s], dims);
       at.slot[s] = mutable_data<T>(slot);
-      spans.push_back(span_of(slot, true, slot_name));
     }
     if (!tensor[4].is_none()) {
       const auto penalty = py::reinterpret_borrow<py::tuple>(tensor[4]);
       at.penalty = index_of("penalty", penalty_names(), penalty[0].cast<std::string>());
       copy_scalars("penalty", penalty[1], at.penalty_scalar);
-      if (!penalty[2].is_none()) {
-        const std::string center_name = "center of '" + name + "'";
-        const py::array center = input<T>(center_name, penalty[2], dims);
-        at.center = data<T>(center);
-        spans.push_back(span_of(center, false, center_name));
-        kept.push_back(center);
-      }
+      if (!penalty[2].is_none()) at.center = data<T>(take(kCenter, penalty[2], dims));
       at.apply = penalty[3].cast<bool>() ? Apply::kProx : Apply::kGradient;
     }
     call.tensors.push_back(at);
-    names.push_back(name);
     shapes.push_back(dims);
   }
-  refuse_overlap(std::move(spans));
+  refuse_overlap(spans, names);
 
   UpdateResult result{};
   try {

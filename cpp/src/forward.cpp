@@ -4,7 +4,6 @@
 #include "sequence.h"
 
 namespace normrnn {
-namespace {
 
 // Weights of one direction of one layer, packed for the forward pass.
 template <class T>
@@ -13,15 +12,24 @@ struct PackedForward {
 };
 
 template <class T>
-PackedForward<T> pack_forward(const cpu::CellKernels<T>& cell, const Weights<T>& w, int64_t hidden,
-                              const cpu::Segment<T>* segment, int segments, int threads) {
+class PackedWeights {
+ public:
+  std::vector<PackedForward<T>> directions;  // [L*D]
+};
+
+namespace {
+
+// k: [segments] columns of weight_ih that belong to each segment of the input.
+template <class T>
+PackedForward<T> pack_direction(const cpu::CellKernels<T>& cell, const Weights<T>& w,
+                                int64_t hidden, const int64_t* k, int segments, int threads) {
   const int64_t panels = panels_of(hidden, cell.panel_units);
   const int64_t width = cell.panel_units * cell.gates;
   PackedForward<T> packed;
   int64_t ld = 0;
   for (int s = 0; s < segments; ++s) {
-    packed.input[s] = Buffer<T>(product(panels, width, segment[s].k));
-    ld += segment[s].k;
+    packed.input[s] = Buffer<T>(product(panels, width, k[s]));
+    ld += k[s];
   }
   packed.recurrent = Buffer<T>(product(panels, width, hidden));
   packed.bias = Buffer<T>(panels * cell.panel_units * (cell.gates + cell.split));
@@ -29,12 +37,20 @@ PackedForward<T> pack_forward(const cpu::CellKernels<T>& cell, const Weights<T>&
   parallel_for(threads, panels, panels * width * (ld + hidden), [&](int64_t p) {
     const T* from = w.ih;
     for (int s = 0; s < segments; ++s) {
-      cell.pack_input(from, ld, segment[s].k, hidden, p, p + 1, packed.input[s].get());
-      from += segment[s].k;
+      cell.pack_input(from, ld, k[s], hidden, p, p + 1, packed.input[s].get());
+      from += k[s];
     }
     cell.pack_recurrent(w.hh, hidden, hidden, hidden, p, p + 1, packed.recurrent.get());
   });
   return packed;
+}
+
+template <class T>
+PackedForward<T> pack_direction(const cpu::CellKernels<T>& cell, const Weights<T>& w,
+                                const Shape& shape, int layer, int threads) {
+  const int64_t first[] = {shape.input}, above[] = {shape.hidden, shape.hidden};
+  return pack_direction(cell, w, shape.hidden, layer ? above : first, layer ? shape.directions : 1,
+                        threads);
 }
 
 // The input as packed rows: the caller's memory where that is already so, else a copy. A tape
@@ -84,11 +100,13 @@ void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direct
   op.offset = schedule.offset.data();
   op.reverse = d == 1;
   op.segments = tape.inputs(layer, op.input);
-  to.packed =
-      pack_forward(cell, call.weights[index], shape.hidden, op.input, op.segments, call.threads);
-  for (int s = 0; s < op.segments; ++s) op.input[s].b = to.packed.input[s].get();
-  op.recurrent = to.packed.recurrent.get();
-  op.bias = to.packed.bias.get();
+  if (!call.packed) {
+    to.packed = pack_direction(cell, call.weights[index], shape, layer, call.threads);
+  }
+  const PackedForward<T>& packed = call.packed ? call.packed->directions[size_t(index)] : to.packed;
+  for (int s = 0; s < op.segments; ++s) op.input[s].b = packed.input[s].get();
+  op.recurrent = packed.recurrent.get();
+  op.bias = packed.bias.get();
   op.state_ld = tape.state_ld;
   const bool last = layer == shape.layers - 1;
   const int64_t block = shape.batch * shape.hidden;
@@ -176,7 +194,8 @@ std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call) {
   tape->state_ld = padded_row<T>(call.shape.hidden, lanes);
   tape->weights = call.weights;
   tape->layers.resize(size_t(call.shape.layers * call.shape.directions));
-  if (call.need_grad) {
+  tape->frozen = call.packed != nullptr;
+  if (call.need_grad && !tape->frozen) {
     tape->fingerprint =
         weights_fingerprint(call.weights, call.shape, tape->cell->gates, call.threads);
   }
@@ -191,6 +210,22 @@ std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call) {
   return call.need_grad ? tape : nullptr;
 }
 
+template <class T>
+std::shared_ptr<const PackedWeights<T>> pack_weights(const std::string& cell, const Shape& shape,
+                                                     const std::vector<Weights<T>>& weights,
+                                                     int threads) {
+  auto packed = std::make_shared<PackedWeights<T>>();
+  for (size_t i = 0; i < weights.size(); ++i) {
+    packed->directions.push_back(pack_direction(cell_kernels<T>(cell), weights[i], shape,
+                                                int(i) / shape.directions, threads));
+  }
+  return packed;
+}
+
+template std::shared_ptr<const PackedWeights<float>> pack_weights(
+    const std::string&, const Shape&, const std::vector<Weights<float>>&, int);
+template std::shared_ptr<const PackedWeights<double>> pack_weights(
+    const std::string&, const Shape&, const std::vector<Weights<double>>&, int);
 template std::shared_ptr<const Tape<float>> forward(const ForwardCall<float>&);
 template std::shared_ptr<const Tape<double>> forward(const ForwardCall<double>&);
 

@@ -26,7 +26,8 @@ class Tape {
   Schedule schedule;
   int64_t state_ld;
   std::vector<Weights<T>> weights;
-  uint64_t fingerprint;  // of the weights as they were
+  bool frozen;           // the weights cannot have changed
+  uint64_t fingerprint;  // else: of the weights as they were
   Buffer<T> x_copy;
   cpu::Rows<const T> x;  // packed rows of the input, without slots
   std::vector<LayerTape<T>> layers;

@@ -14,6 +14,7 @@ from importlib.metadata import version
 
 from normrnn import penalties, rules
 from normrnn.config import get_num_threads, set_num_threads, show_config
+from normrnn.frozen import FrozenParams, freeze
 from normrnn.functional import (
     backward,
     forward,
@@ -35,10 +36,12 @@ __all__ = [
     "Adam",
     "AdamW",
     "ElasticNet",
+    "FrozenParams",
     "Momentum",
     "Prox",
     "backward",
     "forward",
+    "freeze",
     "get_num_threads",
     "head_backward",
     "head_forward",

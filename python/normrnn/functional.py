@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from normrnn import _core
+from normrnn.frozen import FrozenParams
 from normrnn.results import Gradients, Output
 
 __all__ = [
@@ -115,7 +116,7 @@ def init_params(
 def forward(
     cell: str,
     x: Array,
-    params: dict[str, Array],
+    params: dict[str, Array] | FrozenParams,
     h0: Array | None = None,
     c0: Array | None = None,
     *,
@@ -135,8 +136,9 @@ def forward(
         "rnn_tanh", "rnn_relu", "gru" or "lstm".
     x : ndarray, [T, B, I], or [B, T, I] with `batch_first`
         Input, float32 or float64. Any strides; not kept, so it may be reused afterwards.
-    params : dict of str to ndarray
-        As from `init_params`, of x's dtype. ``weight_hy`` and ``bias_hy`` are ignored.
+    params : dict of str to ndarray, or FrozenParams
+        As from `init_params`, of x's dtype, or from `freeze`. ``weight_hy`` and ``bias_hy`` are
+        ignored.
     h0, c0 : ndarray, [L*D, B, H], optional
         Initial states, zero by default; c0 for the LSTM only.
     lengths : array_like of int, [B], optional
@@ -174,8 +176,9 @@ def forward(
         if lengths.size and lengths.dtype.kind not in "iu":
             raise TypeError(f"lengths: expected integers, got dtype {lengths.dtype}")
         lengths = lengths.astype(np.int64, copy=False)
+    weights = params.handle if isinstance(params, FrozenParams) else params
     y, states, tape = _core.forward(
-        cell, x, params, h0, c0, lengths, batch_first, need_grad, num_threads
+        cell, x, weights, h0, c0, lengths, batch_first, need_grad, num_threads
     )
     return Output(y, states[0], states[1] if len(states) > 1 else None, tape)
 

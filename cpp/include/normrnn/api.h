@@ -44,12 +44,22 @@ struct WeightGradients {  // the same shapes; null where the weight is
 template <class T>
 class Tape;  // what a forward pass leaves for the backward pass
 
+// The weights of a network as the forward pass reads them, made once for many calls. It holds copies:
+// whoever keeps it sees to it that the weights do not change meanwhile.
+template <class T>
+class PackedWeights;
+template <class T>
+std::shared_ptr<const PackedWeights<T>> pack_weights(const std::string& cell, const Shape& shape,
+                                                     const std::vector<Weights<T>>& weights,
+                                                     int threads);
+
 template <class T>
 struct ForwardCall {
   std::string cell;
   Shape shape;
-  std::vector<Weights<T>> weights;  // [L*D], layer by layer
-  const T* x;                       // [T, B, I], or [B, T, I] with batch_first
+  std::vector<Weights<T>> weights;                 // [L*D], layer by layer
+  std::shared_ptr<const PackedWeights<T>> packed;  // of just these weights, or null
+  const T* x;                                      // [T, B, I], or [B, T, I] with batch_first
   bool batch_first = false;
   const int64_t* lengths = nullptr;  // [B], each from 0 to T; null: all T
   std::vector<const T*> initial;     // per state [L*D, B, H], or null for zeros
