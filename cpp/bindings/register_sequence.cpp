@@ -92,7 +92,7 @@ std::unique_ptr<Frozen> freeze(const py::object& cell, const py::object& params)
 template <class T>
 py::tuple forward_of(Network net, const Frozen* frozen, const py::object& x_object,
                      const py::object& h0, const py::object& c0, const py::object& lengths_object,
-                     bool batch_first, bool need_grad, int threads) {
+                     bool batch_first, bool need_grad, bool bf16, int threads) {
   const py::array x = input_of_rank<T>("x", x_object, 3);
   Shape& shape = net.shape;
   shape.times = x.shape(batch_first ? 1 : 0);
@@ -133,6 +133,7 @@ py::tuple forward_of(Network net, const Frozen* frozen, const py::object& x_obje
     states[s] = final;
   }
   call.need_grad = need_grad;
+  call.bf16 = bf16;
   call.threads = threads;
   std::shared_ptr<const Tape<T>> tape;
   without_gil([&] { tape = forward(call); });
@@ -146,7 +147,7 @@ py::tuple forward_of(Network net, const Frozen* frozen, const py::object& x_obje
 
 py::tuple forward_any(const py::object& cell, const py::object& x, const py::object& params,
                       const py::object& h0, const py::object& c0, const py::object& lengths,
-                      const py::object& first, const py::object& grad,
+                      const py::object& first, const py::object& grad, const py::object& precision,
                       const py::object& num_threads) {
   const Frozen* frozen = py::isinstance<Frozen>(params) ? params.cast<const Frozen*>() : nullptr;
   Network net;
@@ -160,9 +161,14 @@ py::tuple forward_any(const py::object& cell, const py::object& x, const py::obj
     net = read_network(text_in("cell", cell), dict_in("params", params));
   }
   const bool batch_first = flag_in("batch_first", first), need_grad = flag_in("need_grad", grad);
+  const bool bf16 = !precision.is_none();
+  if (bf16 && text_in("precision", precision) != "bfloat16") {
+    refuse_value("precision", "None or 'bfloat16'", "'" + text_in("precision", precision) + "'");
+  }
+  if (bf16 && !net.float32) refuse_value("precision", "None for float64 parameters", "'bfloat16'");
   const int threads = threads_of(num_threads);
   const auto run = net.float32 ? forward_of<float> : forward_of<double>;
-  return run(std::move(net), frozen, x, h0, c0, lengths, batch_first, need_grad, threads);
+  return run(std::move(net), frozen, x, h0, c0, lengths, batch_first, need_grad, bf16, threads);
 }
 
 template <class T>
@@ -229,7 +235,7 @@ void register_sequence(py::module_& m) {
   m.def("freeze", freeze, py::arg("cell"), py::arg("params"));
   m.def("forward", forward_any, py::arg("cell"), py::arg("x"), py::arg("params"), py::arg("h0"),
         py::arg("c0"), py::arg("lengths"), py::arg("batch_first"), py::arg("need_grad"),
-        py::arg("num_threads"));
+        py::arg("precision"), py::arg("num_threads"));
   m.def("backward", backward_any, py::arg("tape"), py::arg("dy"), py::arg("dh_n"), py::arg("dc_n"),
         py::arg("num_threads"));
 }

@@ -24,8 +24,10 @@ int input_blocks(const cpu::CellKernels<T>& cell, int64_t hidden, ColumnBlock* b
   return count;
 }
 
-template <class T>
+template <class T, class E>
 class BackwardPass {
+  static constexpr bool kSame = cpu::kNumbersIn<E> == 1;
+
  public:
   BackwardPass(const Tape<T>& tape, const BackwardCall<T>& call)
       : tape_(tape),
@@ -35,14 +37,21 @@ class BackwardPass {
         cell_(*tape.cell),
         kernels_(kernels<T>()),
         panels_(panels_of(shape_.hidden, kernels_.panel_width)),
-        gates_ld_(padded_row<T>((cell_.gates + cell_.split) * shape_.hidden, kernels_.lanes)) {}
+        gates_ld_(padded_row<T>((cell_.gates + cell_.split) * shape_.hidden, kernels_.lanes)),
+        gate_operands_(
+            kSame ? shape_.hidden
+                  : cpu::operands_of<E>(panels_of(shape_.hidden, kernels_.lanes) * kernels_.lanes)),
+        operands_ld_(
+            kSame ? gates_ld_
+                  : padded_row<E>((cell_.gates + cell_.split) * gate_operands_, kernels_.lanes)) {}
 
   void run() {
     cpu::Rows<const T> dy{call_.dy, shape_.directions * shape_.hidden, schedule_.slots()};
     Buffer<T> d_output;  // of the layer at work, from the one above
     for (int layer = shape_.layers - 1; layer >= 0; --layer) {
       Buffer<T> d_gates[2];
-      through_time(layer, dy, d_gates);
+      Buffer<E> operands[2];  // the same in bfloat16
+      through_time(layer, dy, d_gates, operands);
       weight_gradients(layer, d_gates);
       cpu::Rows<T> d_input{call_.dx, shape_.input, schedule_.slots()};
       if (layer > 0) {
@@ -52,7 +61,7 @@ class BackwardPass {
         d_input = {d_output.get(), ld, nullptr};
         dy = {d_output.get(), ld, nullptr};
       }
-      input_gradient(layer, d_gates, d_input);
+      input_gradient(layer, d_gates, operands, d_input);
     }
     zero_padding(tape_, call_.dx, shape_.input);
   }
@@ -60,25 +69,35 @@ class BackwardPass {
  private:
   // One direction of one layer, with the memory that its pass needs.
   struct Direction {
-    cpu::LayerBackward<T> op{};
-    Buffer<T> recurrent, d_state;
+    cpu::LayerBackward<T, E> op{};
+    Buffer<E> recurrent;
+    Buffer<T> d_state;
     Buffer<double> norm_parts;
   };
 
-  void through_time(int layer, cpu::Rows<const T> dy, Buffer<T>* d_gates) {
+  void through_time(int layer, cpu::Rows<const T> dy, Buffer<T>* d_gates, Buffer<E>* operands) {
     Direction direction[2];
     for (int d = 0; d < shape_.directions; ++d) {
       d_gates[d] = Buffer<T>(product(schedule_.rows(), gates_ld_));
       cpu::Rows<const T> own = dy;
       if (own.data) own.data += d * shape_.hidden;
       prepare(layer, d, own, d_gates[d].get(), direction[d]);
+      if constexpr (kSame) {
+        direction[d].op.operands = d_gates[d].get();
+      } else {
+        operands[d] = Buffer<E>(product(schedule_.rows(), operands_ld_));
+        direction[d].op.operands = operands[d].get();
+      }
     }
     const int64_t depth = cell_.gates * shape_.hidden;
-    const LayerCost cost{panels_, depth * shape_.hidden, sizeof(T), kernels_.lanes};
+    const LayerCost cost{panels_, depth * shape_.hidden, int64_t(sizeof(E)) / cpu::kNumbersIn<E>,
+                         kernels_.lanes};
     run_directions(
         schedule_, cost, call_.threads, direction, shape_.directions,
         [](Direction& one, const Plan& plan) { one.op.row_begin = plan.rows(); },
-        [&](const Direction& one, Worker& worker) { cell_.backward(one.op, worker); });
+        [&](const Direction& one, Worker& worker) {
+          with_operands<E>(cell_).backward(one.op, worker);
+        });
     for (int d = 0; d < shape_.directions; ++d) {
       copy_results(layer * shape_.directions + d, direction[d]);
     }
@@ -87,15 +106,8 @@ class BackwardPass {
   void prepare(int layer, int d, cpu::Rows<const T> dy, T* d_gates, Direction& to) {
     const int index = layer * shape_.directions + d;
     const LayerTape<T>& own = tape_.at(layer, d);
-    const int64_t depth = cell_.gates * shape_.hidden;
     const int64_t block = shape_.batch * shape_.hidden;
-
-    to.recurrent = Buffer<T>(product(panels_, kernels_.panel_width, depth));
-    const ColumnBlock whole{0, 0, depth};
-    parallel_for(call_.threads, panels_, product(depth, shape_.hidden), [&](int64_t p) {
-      kernels_.pack(tape_.weights[index].hh, shape_.hidden, &whole, 1, depth, shape_.hidden, p,
-                    p + 1, to.recurrent.get());
-    });
+    to.recurrent = pack_gate_rows(tape_.weights[index].hh, shape_.hidden, [](int g) { return g; });
     to.d_state = Buffer<T>(product(cell_.states, shape_.batch, tape_.state_ld));
     for (int s = 0; s < cell_.states; ++s) {
       const T* final = call_.d_final[s] ? call_.d_final[s] + index * block : nullptr;
@@ -104,7 +116,7 @@ class BackwardPass {
     }
     to.norm_parts = Buffer<double>(product(schedule_.rows(), panels_));
 
-    cpu::LayerBackward<T>& op = to.op;
+    cpu::LayerBackward<T, E>& op = to.op;
     op.hidden = shape_.hidden;
     op.batch = shape_.batch;
     op.times = schedule_.times;
@@ -119,6 +131,8 @@ class BackwardPass {
     op.d_state = to.d_state.get();
     op.d_gates = d_gates;
     op.gates_ld = gates_ld_;
+    op.operands_ld = operands_ld_;
+    op.gate_operands = gate_operands_;
     op.norm_parts = to.norm_parts.get();
   }
 
@@ -190,28 +204,51 @@ class BackwardPass {
     }
   }
 
-  void input_gradient(int layer, const Buffer<T>* d_gates, cpu::Rows<T> d_input) {
-    const int64_t depth = cell_.gates * shape_.hidden, columns = tape_.input_of(layer);
-    const int64_t panels = panels_of(columns, kernels_.panel_width);
-    ColumnBlock block[2];
-    const int blocks = input_blocks(cell_, shape_.hidden, block);
-    Buffer<T> packed[2];
-    cpu::MatMul<T> op{};
+  void input_gradient(int layer, const Buffer<T>* d_gates, const Buffer<E>* operands,
+                      cpu::Rows<T> d_input) {
+    const int64_t columns = tape_.input_of(layer);
+    Buffer<E> packed[2];
+    cpu::MatMul<T, E> op{};
     op.rows = schedule_.rows();
     op.columns = columns;
     op.segments = shape_.directions;
     op.c = d_input;
     for (int d = 0; d < shape_.directions; ++d) {
-      packed[d] = Buffer<T>(product(panels, kernels_.panel_width, depth));
-      const T* w = tape_.weights[layer * shape_.directions + d].ih;
-      parallel_for(call_.threads, panels, product(depth, columns), [&](int64_t p) {
-        kernels_.pack(w, columns, block, blocks, depth, columns, p, p + 1, packed[d].get());
-      });
-      op.segment[d] = {d_gates[d].get(), gates_ld_, depth, packed[d].get()};
+      packed[d] = pack_gate_rows(tape_.weights[layer * shape_.directions + d].ih, columns,
+                                 [&](int g) { return place_of_input(g); });
+      const E* a = nullptr;
+      if constexpr (kSame) a = d_gates[d].get();
+      if constexpr (!kSame) a = operands[d].get();
+      op.segment[d] = {a, operands_ld_, cell_.gates * gate_operands_, packed[d].get()};
     }
-    const int64_t work = op.rows * columns * depth;
+    const int64_t work = op.rows * columns * cell_.gates * shape_.hidden;
     run_parallel(workers_for(work, call_.threads),
-                 [&](Worker& worker) { kernels_.matmul(op, worker); });
+                 [&](Worker& worker) { with_operands<E>(kernels_).matmul(op, worker); });
+  }
+
+  // Place of a gate among those that the input saw; see Layout in cpu/layer-inl.h.
+  int place_of_input(int gate) const {
+    const int shared = cell_.gates - cell_.split;
+    return gate < shared ? cell_.split + gate : gate - shared;
+  }
+
+  // A weight [G*H, columns] as panels over its columns, gate g at place(g).
+  template <class Place>
+  Buffer<E> pack_gate_rows(const T* w, int64_t columns, Place&& place) const {
+    const int64_t panels = panels_of(columns, kernels_.panel_width);
+    const int64_t depth = cell_.gates * gate_operands_;
+    ColumnBlock block[kMaxGates];
+    for (int g = 0; g < cell_.gates; ++g) {
+      block[g] = {place(g) * gate_operands_, g * shape_.hidden, shape_.hidden};
+    }
+    const int64_t size = product(panels, kernels_.panel_width, depth);
+    Buffer<E> packed(size);
+    if (!kSame) std::memset(static_cast<void*>(packed.get()), 0, size_t(size) * sizeof(E));
+    parallel_for(call_.threads, panels, product(depth, columns), [&](int64_t p) {
+      with_operands<E>(kernels_).pack(w, columns, block, cell_.gates, depth, columns, p, p + 1,
+                                      packed.get());
+    });
+    return packed;
   }
 
   const Tape<T>& tape_;
@@ -220,7 +257,7 @@ class BackwardPass {
   const Schedule& schedule_;
   const cpu::CellKernels<T>& cell_;
   const cpu::Kernels<T>& kernels_;
-  const int64_t panels_, gates_ld_;
+  const int64_t panels_, gates_ld_, gate_operands_, operands_ld_;
 };
 
 }  // namespace
@@ -232,7 +269,10 @@ void backward(const Tape<T>& tape, const BackwardCall<T>& call) {
     throw std::invalid_argument(
         "tape: expected the weights of its forward pass, got weights that were changed since");
   }
-  BackwardPass<T>(tape, call).run();
+  if constexpr (sizeof(T) == 4) {
+    if (tape.bf16) return BackwardPass<T, cpu::Bf16Pair>(tape, call).run();
+  }
+  BackwardPass<T, T>(tape, call).run();
 }
 
 template void backward(const Tape<float>&, const BackwardCall<float>&);

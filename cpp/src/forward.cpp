@@ -1,57 +1,11 @@
 // Forward pass of a stack: layer by layer, direction by direction.
 #include <algorithm>
 
-#include "sequence.h"
+#include "packing.h"
 
 namespace normrnn {
 
-// Weights of one direction of one layer, packed for the forward pass.
-template <class T>
-struct PackedForward {
-  Buffer<T> input[kMaxSegments], recurrent, bias;
-};
-
-template <class T>
-class PackedWeights {
- public:
-  std::vector<PackedForward<T>> directions;  // [L*D]
-};
-
 namespace {
-
-// k: [segments] columns of weight_ih that belong to each segment of the input.
-template <class T>
-PackedForward<T> pack_direction(const cpu::CellKernels<T>& cell, const Weights<T>& w,
-                                int64_t hidden, const int64_t* k, int segments, int threads) {
-  const int64_t panels = panels_of(hidden, cell.panel_units);
-  const int64_t width = cell.panel_units * cell.gates;
-  PackedForward<T> packed;
-  int64_t ld = 0;
-  for (int s = 0; s < segments; ++s) {
-    packed.input[s] = Buffer<T>(product(panels, width, k[s]));
-    ld += k[s];
-  }
-  packed.recurrent = Buffer<T>(product(panels, width, hidden));
-  packed.bias = Buffer<T>(panels * cell.panel_units * (cell.gates + cell.split));
-  cell.pack_bias(w.b_ih, w.b_hh, hidden, packed.bias.get());
-  parallel_for(threads, panels, panels * width * (ld + hidden), [&](int64_t p) {
-    const T* from = w.ih;
-    for (int s = 0; s < segments; ++s) {
-      cell.pack_input(from, ld, k[s], hidden, p, p + 1, packed.input[s].get());
-      from += k[s];
-    }
-    cell.pack_recurrent(w.hh, hidden, hidden, hidden, p, p + 1, packed.recurrent.get());
-  });
-  return packed;
-}
-
-template <class T>
-PackedForward<T> pack_direction(const cpu::CellKernels<T>& cell, const Weights<T>& w,
-                                const Shape& shape, int layer, int threads) {
-  const int64_t first[] = {shape.input}, above[] = {shape.hidden, shape.hidden};
-  return pack_direction(cell, w, shape.hidden, layer ? above : first, layer ? shape.directions : 1,
-                        threads);
-}
 
 // The input as packed rows: the caller's memory where that is already so, else a copy. A tape
 // always has its own, so that the caller may reuse x.
@@ -77,36 +31,54 @@ void take_input(const ForwardCall<T>& call, Tape<T>& tape, int lanes) {
   });
 }
 
+// The input and the states' rows as operands in bfloat16.
+inline void take_pairs(const ForwardCall<float>& call, Tape<float>& tape, int lanes) {
+  const int64_t width = call.shape.input, rows = tape.schedule.rows();
+  const int64_t* slot = tape.schedule.slots();
+  tape.x_pairs_ld = padded_row<cpu::Bf16Pair>(cpu::operands_of<cpu::Bf16Pair>(width), lanes);
+  tape.h_pairs_ld =
+      padded_row<cpu::Bf16Pair>(cpu::operands_of<cpu::Bf16Pair>(call.shape.hidden), lanes);
+  tape.x_pairs = Buffer<cpu::Bf16Pair>(product(rows, tape.x_pairs_ld));
+  parallel_for(call.threads, rows, rows * width, [&](int64_t i) {
+    kernels<float>().to_pairs(call.x + (slot ? slot[i] : i) * width, width, 1, width,
+                              tape.x_pairs.get() + i * tape.x_pairs_ld, tape.x_pairs_ld);
+  });
+}
+
 // One direction of one layer, with the memory that its pass needs.
-template <class T>
+template <class T, class E>
 struct Direction {
-  cpu::LayerForward<T> op{};
-  PackedForward<T> packed;
+  cpu::LayerForward<T, E> op{};
+  PackedForward<T, E> packed;
   Buffer<T> product;
 };
 
-template <class T>
-void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direction<T>& to) {
+template <class T, class E>
+void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direction<T, E>& to) {
+  constexpr bool kSame = cpu::kNumbersIn<E> == 1;
   const cpu::CellKernels<T>& cell = *tape.cell;
   const Shape& shape = call.shape;
   const Schedule& schedule = tape.schedule;
   const int index = layer * shape.directions + d;
   LayerTape<T>& own = tape.at(layer, d);
 
-  cpu::LayerForward<T>& op = to.op;
+  cpu::LayerForward<T, E>& op = to.op;
   op.hidden = shape.hidden;
   op.batch = shape.batch;
   op.times = schedule.times;
   op.offset = schedule.offset.data();
   op.reverse = d == 1;
   op.segments = tape.inputs(layer, op.input);
-  if (!call.packed) {
-    to.packed = pack_direction(cell, call.weights[index], shape, layer, call.threads);
+  const PackedForward<T, E>* packed = &to.packed;
+  if constexpr (kSame) {
+    if (call.packed) packed = &call.packed->directions[size_t(index)];
   }
-  const PackedForward<T>& packed = call.packed ? call.packed->directions[size_t(index)] : to.packed;
-  for (int s = 0; s < op.segments; ++s) op.input[s].b = packed.input[s].get();
-  op.recurrent = packed.recurrent.get();
-  op.bias = packed.bias.get();
+  if (packed == &to.packed) {
+    to.packed = pack_direction<T, E>(cell, call.weights[size_t(index)], shape, layer, call.threads);
+  }
+  for (int s = 0; s < op.segments; ++s) op.input[s].b = packed->input[s].get();
+  op.recurrent = packed->recurrent.get();
+  op.bias = packed->bias.get();
   op.state_ld = tape.state_ld;
   const bool last = layer == shape.layers - 1;
   const int64_t block = shape.batch * shape.hidden;
@@ -117,6 +89,16 @@ void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direct
     op.state[s] = own.state[s].get();
     const T* initial = call.initial[s] ? call.initial[s] + index * block : nullptr;
     gather_rows(initial, schedule, shape.hidden, op.state[s], op.state_ld);
+  }
+  if constexpr (kSame) {
+    op.h = op.state[0];
+    op.h_ld = op.state_ld;
+  } else {
+    const int64_t rows = op.keep[0] ? tape.state_rows() : product(3, shape.batch);
+    own.h = Buffer<E>(product(rows, tape.h_pairs_ld));
+    op.h = own.h.get();
+    op.h_ld = tape.h_pairs_ld;
+    kernels<T>().to_pairs(op.state[0], op.state_ld, shape.batch, shape.hidden, op.h, op.h_ld);
   }
   if (call.need_grad) {
     own.gates = Buffer<T>(product(schedule.rows(), cell.tape, tape.state_ld));
@@ -129,10 +111,10 @@ void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direct
 }
 
 // Room for U x of as many steps as stay in a core's cache, and of at least a few tiles.
-template <class T>
-void take_plan(const Tape<T>& tape, const Plan& plan, Direction<T>& to) {
+template <class T, class E>
+void take_plan(const Tape<T>& tape, const Plan& plan, Direction<T, E>& to) {
   constexpr int64_t kBytes = 1 << 18, kFewestRows = 48;
-  cpu::LayerForward<T>& op = to.op;
+  cpu::LayerForward<T, E>& op = to.op;
   op.row_begin = plan.rows();
   if (!plan.input_ahead) return;
   const cpu::CellKernels<T>& cell = *tape.cell;
@@ -144,9 +126,9 @@ void take_plan(const Tape<T>& tape, const Plan& plan, Direction<T>& to) {
   op.input_product = to.product.get();
 }
 
-template <class T>
+template <class T, class E>
 void copy_final(const ForwardCall<T>& call, const Tape<T>& tape, int index,
-                const cpu::LayerForward<T>& op) {
+                const cpu::LayerForward<T, E>& op) {
   const Shape& shape = call.shape;
   const Schedule& schedule = tape.schedule;
   for (int s = 0; s < tape.cell->states; ++s) {
@@ -162,22 +144,32 @@ void copy_final(const ForwardCall<T>& call, const Tape<T>& tape, int index,
   }
 }
 
-template <class T>
+template <class T, class E>
 void forward_layer(const ForwardCall<T>& call, Tape<T>& tape, int layer) {
   const cpu::CellKernels<T>& cell = *tape.cell;
   const Shape& shape = call.shape;
-  Direction<T> direction[2];
+  Direction<T, E> direction[2];
   for (int d = 0; d < shape.directions; ++d) prepare(call, tape, layer, d, direction[d]);
   const int64_t depth = tape.input_of(layer) + shape.hidden;
   const LayerCost cost{panels_of(shape.hidden, cell.panel_units), depth * shape.hidden * cell.gates,
-                       sizeof(T), kernels<T>().lanes};
+                       int64_t(sizeof(E)) / cpu::kNumbersIn<E>, kernels<T>().lanes};
   run_directions(
       tape.schedule, cost, call.threads, direction, shape.directions,
-      [&](Direction<T>& one, const Plan& plan) { take_plan(tape, plan, one); },
-      [&](const Direction<T>& one, Worker& worker) { cell.forward(one.op, worker); });
+      [&](Direction<T, E>& one, const Plan& plan) { take_plan(tape, plan, one); },
+      [&](const Direction<T, E>& one, Worker& worker) {
+        with_operands<E>(cell).forward(one.op, worker);
+      });
   for (int d = 0; d < shape.directions; ++d) {
     copy_final(call, tape, layer * shape.directions + d, direction[d].op);
   }
+}
+
+template <class T>
+void run_layer(const ForwardCall<T>& call, Tape<T>& tape, int layer) {
+  if constexpr (sizeof(T) == 4) {
+    if (call.bf16) return forward_layer<T, cpu::Bf16Pair>(call, tape, layer);
+  }
+  forward_layer<T, T>(call, tape, layer);
 }
 
 }  // namespace
@@ -199,9 +191,13 @@ std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call) {
     tape->fingerprint =
         weights_fingerprint(call.weights, call.shape, tape->cell->gates, call.threads);
   }
-  take_input(call, *tape, lanes);
+  tape->bf16 = call.bf16;
+  if (call.need_grad || !call.bf16) take_input(call, *tape, lanes);
+  if constexpr (sizeof(T) == 4) {
+    if (call.bf16) take_pairs(call, *tape, lanes);
+  }
   for (int layer = 0; layer < call.shape.layers; ++layer) {
-    forward_layer(call, *tape, layer);
+    run_layer(call, *tape, layer);
     for (int d = 0; !call.need_grad && layer && d < call.shape.directions; ++d) {
       tape->at(layer - 1, d) = {};  // read for the last time
     }
@@ -210,22 +206,6 @@ std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call) {
   return call.need_grad ? tape : nullptr;
 }
 
-template <class T>
-std::shared_ptr<const PackedWeights<T>> pack_weights(const std::string& cell, const Shape& shape,
-                                                     const std::vector<Weights<T>>& weights,
-                                                     int threads) {
-  auto packed = std::make_shared<PackedWeights<T>>();
-  for (size_t i = 0; i < weights.size(); ++i) {
-    packed->directions.push_back(pack_direction(cell_kernels<T>(cell), weights[i], shape,
-                                                int(i) / shape.directions, threads));
-  }
-  return packed;
-}
-
-template std::shared_ptr<const PackedWeights<float>> pack_weights(
-    const std::string&, const Shape&, const std::vector<Weights<float>>&, int);
-template std::shared_ptr<const PackedWeights<double>> pack_weights(
-    const std::string&, const Shape&, const std::vector<Weights<double>>&, int);
 template std::shared_ptr<const Tape<float>> forward(const ForwardCall<float>&);
 template std::shared_ptr<const Tape<double>> forward(const ForwardCall<double>&);
 

@@ -19,7 +19,7 @@ void head_forward(const HeadShape& shape, const T* h, const T* w, const T* b, T*
   op.bias = b;
   op.c = {y, shape.outputs, nullptr};
   const int64_t work = shape.rows * shape.inputs * shape.outputs;
-  run_parallel(workers_for(work, threads), [&](Worker& worker) { kernel.matmul(op, worker); });
+  run_parallel(workers_for(work, threads), [&](Worker& worker) { kernel.same.matmul(op, worker); });
 }
 
 template <class T>
@@ -30,7 +30,8 @@ void head_backward(const HeadShape& shape, const T* h, const T* w, const T* dy, 
   const cpu::ColumnBlock whole{0, 0, shape.outputs};
   Buffer<T> packed(product(panels, kernel.panel_width, shape.outputs));
   parallel_for(threads, panels, product(shape.inputs, shape.outputs), [&](int64_t p) {
-    kernel.pack(w, shape.inputs, &whole, 1, shape.outputs, shape.inputs, p, p + 1, packed.get());
+    kernel.same.pack(w, shape.inputs, &whole, 1, shape.outputs, shape.inputs, p, p + 1,
+                     packed.get());
   });
   cpu::MatMul<T> input{};
   input.rows = shape.rows;
@@ -52,7 +53,7 @@ void head_backward(const HeadShape& shape, const T* h, const T* w, const T* dy, 
   weight.sums = db;
   const int64_t work = shape.rows * shape.inputs * shape.outputs;
   const int workers = workers_for(work, threads);
-  run_parallel(workers, [&](Worker& worker) { kernel.matmul(input, worker); });
+  run_parallel(workers, [&](Worker& worker) { kernel.same.matmul(input, worker); });
   run_parallel(workers, [&](Worker& worker) { kernel.outer(&weight, 1, worker); });
 }
 

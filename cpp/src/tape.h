@@ -15,6 +15,7 @@ template <class T>
 struct LayerTape {
   Buffer<T> state[kMaxStates];  // initial block, then packed rows (or two blocks in turn)
   Buffer<T> gates;              // [N, kTape, state_ld]
+  Buffer<cpu::Bf16Pair> h;      // states[0] as operands in bfloat16, in the same rows
 };
 
 template <class T>
@@ -30,6 +31,9 @@ class Tape {
   uint64_t fingerprint;  // else: of the weights as they were
   Buffer<T> x_copy;
   cpu::Rows<const T> x;  // packed rows of the input, without slots
+  bool bf16;             // products take operands in bfloat16
+  Buffer<cpu::Bf16Pair> x_pairs;
+  int64_t x_pairs_ld, h_pairs_ld;
   std::vector<LayerTape<T>> layers;
 
   int64_t state_rows() const { return shape.batch + schedule.rows(); }
@@ -40,14 +44,23 @@ class Tape {
   const LayerTape<T>& at(int layer, int d) const { return layers[layer * shape.directions + d]; }
 
   // The input of a layer as segments of packed rows: x, or the outputs of the layer below.
-  int inputs(int layer, cpu::Segment<T>* segment) const {
+  template <class E>
+  int inputs(int layer, cpu::Segment<E>* segment) const {
+    constexpr bool kPairs = cpu::kNumbersIn<E> > 1;
     if (layer == 0) {
-      segment[0] = {x.data, x.ld, shape.input, nullptr};
+      const int64_t k = cpu::operands_of<E>(shape.input);
+      if constexpr (kPairs) segment[0] = {x_pairs.get(), x_pairs_ld, k, nullptr};
+      if constexpr (!kPairs) segment[0] = {x.data, x.ld, k, nullptr};
       return 1;
     }
+    const int64_t k = cpu::operands_of<E>(shape.hidden);
     for (int d = 0; d < shape.directions; ++d) {
-      const T* h = at(layer - 1, d).state[0].get() + shape.batch * state_ld;
-      segment[d] = {h, state_ld, shape.hidden, nullptr};
+      const LayerTape<T>& below = at(layer - 1, d);
+      if constexpr (kPairs) {
+        segment[d] = {below.h.get() + shape.batch * h_pairs_ld, h_pairs_ld, k, nullptr};
+      } else {
+        segment[d] = {below.state[0].get() + shape.batch * state_ld, state_ld, k, nullptr};
+      }
     }
     return shape.directions;
   }

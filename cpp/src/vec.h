@@ -12,6 +12,8 @@
 #include <immintrin.h>
 #endif
 
+#include "cpu/bf16.h"
+
 #define NORMRNN_INLINE inline __attribute__((always_inline))
 
 namespace normrnn::NORMRNN_TARGET {
@@ -32,6 +34,14 @@ struct Simd<double> {
   typedef int64_t I __attribute__((vector_size(NORMRNN_VECTOR_BYTES)));
 };
 
+// Two bfloat16 numbers, element 2i in the low half and 2i + 1 in the high one: what a product with
+// bfloat16 operands takes at a time.
+using cpu::Bf16Pair;
+template <>
+struct Simd<Bf16Pair> {
+  typedef uint32_t V __attribute__((vector_size(NORMRNN_VECTOR_BYTES)));
+};
+
 template <class T>
 using Vec = typename Simd<T>::V;
 
@@ -42,6 +52,8 @@ template <class T>
 NORMRNN_INLINE Vec<T> splat(T value) {
   return value - Vec<T>{};  // one broadcast: x - 0 is x, where x + 0 is not if x is -0
 }
+
+NORMRNN_INLINE Vec<Bf16Pair> splat(Bf16Pair value) { return value.bits - Vec<Bf16Pair>{}; }
 
 template <class T>
 NORMRNN_INLINE Vec<T> load(const T* p) {
@@ -105,6 +117,37 @@ NORMRNN_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return a > b ? a : b
 NORMRNN_INLINE Vec<double> min(Vec<double> a, Vec<double> b) { return a < b ? a : b; }
 NORMRNN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) { return a > b ? a : b; }
 #endif
+
+// sum += a * b, and the same for pairs, high halves first: exact products, each sum rounded once.
+// Where the machine has no such instruction, two multiply-adds give the same bits.
+NORMRNN_INLINE void multiply_add(Vec<float>& sum, Vec<float> a, Vec<float> b) { sum += a * b; }
+NORMRNN_INLINE void multiply_add(Vec<double>& sum, Vec<double> a, Vec<double> b) { sum += a * b; }
+NORMRNN_INLINE void multiply_add(Vec<float>& sum, Vec<Bf16Pair> a, Vec<Bf16Pair> b) {
+#if defined(__AVX512BF16__)
+  sum = _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+#else
+  sum += (Vec<float>)(a & 0xffff0000u) * (Vec<float>)(b & 0xffff0000u);
+  sum += (Vec<float>)(a << 16) * (Vec<float>)(b << 16);
+#endif
+}
+
+// Rounded to bfloat16, to nearest and even, in the low half of each lane. Denormals become 0, as
+// everywhere in a task.
+NORMRNN_INLINE Vec<Bf16Pair> to_bf16(Vec<float> x) {
+  typedef Vec<Bf16Pair> U;
+  const U bits = (U)x;
+  const U rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const U quiet_nan = (bits >> 16) | 0x40u, zero = (bits >> 16) & 0x8000u;
+  const U number = (bits & 0x7f800000u) == 0u ? zero : rounded;
+  return (bits & 0x7fffffffu) > 0x7f800000u ? quiet_nan : number;
+}
+
+// Row elements as rows of pairs: kLanes numbers become half as many pairs.
+NORMRNN_INLINE void store_as(Bf16Pair* to, Vec<float> x) {
+  typedef uint16_t Halves __attribute__((vector_size(NORMRNN_VECTOR_BYTES / 2)));
+  const Halves halves = __builtin_convertvector(to_bf16(x), Halves);
+  __builtin_memcpy(to, &halves, sizeof halves);
+}
 
 // Sum of the lanes in double, always in lane order.
 template <class T>

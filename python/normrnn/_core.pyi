@@ -34,6 +34,7 @@ def forward(
     lengths: NDArray[np.int64] | None,
     batch_first: bool,
     need_grad: bool,
+    precision: str | None,
     num_threads: int | None,
 ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...], Tape | None]: ...
 def backward(

@@ -66,6 +66,9 @@ struct ForwardCall {
   T* y;                              // [T, B, D*H], or [B, T, D*H]
   std::vector<T*> final;             // per state [L*D, B, H]
   bool need_grad = true;
+  // float32 only: operands of the products with U and W, here and in the backward pass but for the
+  // weights' gradients, are rounded to bfloat16. Sums, states and gradients stay float32.
+  bool bf16 = false;
   int threads = 1;
 };
 

@@ -8,8 +8,8 @@ namespace normrnn::NORMRNN_TARGET {
 using cpu::LayerBackward;
 
 // dL/dh_t = product + direct part + dy_t, then the cell backwards. The tile holds the product.
-template <class Cell, class T>
-void backward_epilogue(const LayerBackward<T>& op, const T* tile, int64_t rows, int64_t panel,
+template <class Cell, class T, class E>
+void backward_epilogue(const LayerBackward<T, E>& op, const T* tile, int64_t rows, int64_t panel,
                        int64_t panels, int64_t first, const Clock& clock, int64_t step) {
   using L = Layout<Cell>;
   constexpr int kL = kLanes<T>;
@@ -50,12 +50,17 @@ void backward_epilogue(const LayerBackward<T>& op, const T* tile, int64_t rows, 
         store(op.d_state + (s * op.batch + r) * op.state_ld + unit, d_state[s]);
       }
       T* out = op.d_gates + i * op.gates_ld + unit;
-      for (int g = 0; g < Cell::kGates; ++g) {
-        store_n(out + L::place_of_input(g) * op.hidden, d_pre[g], n);
-      }
-      for (int g = 0; g < Cell::kSplit; ++g) {
-        store_n(out + (Cell::kGates + g) * op.hidden, d_rec[g], n);
-      }
+      const auto put = [&](int place, Vec<T> d) __attribute__((always_inline)) {
+        store_n(out + place * op.hidden, d, n);
+        if constexpr (cpu::kNumbersIn<E> > 1) {
+          if (n < kL) d = first_lanes<T>(d, n);  // the operands' own padding is read
+          store_as(op.operands + i * op.operands_ld + place * op.gate_operands +
+                       unit / cpu::kNumbersIn<E>,
+                   d);
+        }
+      };
+      for (int g = 0; g < Cell::kGates; ++g) put(L::place_of_input(g), d_pre[g]);
+      for (int g = 0; g < Cell::kSplit; ++g) put(Cell::kGates + g, d_rec[g]);
     }
     op.norm_parts[i * panels + panel] = sum_lanes<double>(norm[0] + norm[1]);
   }
@@ -64,8 +69,8 @@ void backward_epilogue(const LayerBackward<T>& op, const T* tile, int64_t rows, 
 // Asks for what backward_epilogue will read and write at the step to come: steps are taken backwards
 // and rows lie far apart, which hardware does not foresee. A whole step ahead, for memory is slow.
 // Inline, or GCC takes the function for one without effect and drops it.
-template <class Cell, class T>
-NORMRNN_INLINE void prefetch_step(const LayerBackward<T>& op, const Clock& clock, int64_t step,
+template <class Cell, class T, class E>
+NORMRNN_INLINE void prefetch_step(const LayerBackward<T, E>& op, const Clock& clock, int64_t step,
                                   int64_t begin, int64_t end, int64_t panel) {
   const int64_t unit = panel * kDenseWidth<T>;
   const auto fetch = [](const T* at) __attribute__((always_inline)) {
@@ -88,8 +93,8 @@ NORMRNN_INLINE void prefetch_step(const LayerBackward<T>& op, const Clock& clock
 }
 
 // A sequence has begun: its last product is part of dL/d initial state.
-template <class T>
-void add_to_d_state(const LayerBackward<T>& op, const T* tile, int64_t rows, int64_t panel,
+template <class T, class E>
+void add_to_d_state(const LayerBackward<T, E>& op, const T* tile, int64_t rows, int64_t panel,
                     int64_t first) {
   for (int64_t m = 0; m < rows; ++m) {
     for (int v = 0; v < kDenseSets; ++v) {
@@ -104,12 +109,12 @@ void add_to_d_state(const LayerBackward<T>& op, const T* tile, int64_t rows, int
 // Steps run against the recursion; `before` below is the step after in time, done just before.
 // Rows that only begin here (their sequence ends at this step) have no product; rows whose sequence
 // began at the step before leave their product in d_state, as dL/d initial state.
-template <class Cell, class T>
-void layer_backward(const LayerBackward<T>& op, Worker& worker) {
+template <class Cell, class T, class E>
+void layer_backward(const LayerBackward<T, E>& op, Worker& worker) {
   const int64_t panels = (op.hidden + kDenseWidth<T> - 1) / kDenseWidth<T>;
   const Clock clock{op.offset, op.times, op.reverse};
   const Share share = share_of(worker, op.row_begin, op.batch, panels);
-  const int64_t depth = Cell::kGates * op.hidden;
+  const int64_t depth = Cell::kGates * op.gate_operands;
   alignas(64) T tile[NORMRNN_ACCUMULATORS * kLanes<T>];
   alignas(64) T zeros[NORMRNN_ACCUMULATORS * kLanes<T>] = {};
 
@@ -127,22 +132,22 @@ void layer_backward(const LayerBackward<T>& op, Worker& worker) {
         for (int64_t r = begin, slice = 0; r < end; r += height, ++slice) {
           const int64_t rows = min_of(height, end - r);
           for (int64_t j = 0; j < count; ++j) {
-            prefetch_step<Cell, T>(op, clock, step - 1, r, r + rows, p + j);
+            prefetch_step<Cell>(op, clock, step - 1, r, r + rows, p + j);
           }
-          Segment<T> product{};
+          Segment<E> product{};
           if (part != 1) {
-            product = {
-                op.d_gates + (clock.begin(step + 1) + r) * op.gates_ld + Cell::kSplit * op.hidden,
-                op.gates_ld, depth, op.recurrent + p * depth * kDenseWidth<T>};
+            product = {op.operands + (clock.begin(step + 1) + r) * op.operands_ld +
+                           Cell::kSplit * op.gate_operands,
+                       op.operands_ld, depth, op.recurrent + p * depth * kDenseWidth<T>};
           }
-          step_tile_of<T, kDenseRows, 1, 0, kDenseSets>(rows, count, {zeros, 0}, nullptr, 0,
-                                                        product, slice, tile);
+          step_tile_of<T, E, kDenseRows, 1, 0, kDenseSets>(rows, count, {zeros, 0}, nullptr, 0,
+                                                           product, slice, tile);
           for (int64_t j = 0; j < count; ++j) {
             const T* own = tile + j * rows * kDenseWidth<T>;
             if (part == 2) {
               add_to_d_state(op, own, rows, p + j, r);
             } else {
-              backward_epilogue<Cell, T>(op, own, rows, p + j, panels, r, clock, step);
+              backward_epilogue<Cell>(op, own, rows, p + j, panels, r, clock, step);
             }
           }
           if (worker.cancelled(rows * count * depth * kDenseWidth<T>)) return;

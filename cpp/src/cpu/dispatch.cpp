@@ -15,6 +15,7 @@ NORMRNN_DECLARE(baseline)
 #if defined(__x86_64__)
 NORMRNN_DECLARE(avx2)
 NORMRNN_DECLARE(avx512)
+NORMRNN_DECLARE(avx512bf16)
 #endif
 #undef NORMRNN_DECLARE
 
@@ -32,9 +33,11 @@ std::vector<Choice> choices() {
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   all.push_back({&avx2::kTarget, avx2});
-  all.push_back({&avx512::kTarget,
-                 avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                     __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")});
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512bw");
+  all.push_back({&avx512::kTarget, avx512});
+  all.push_back({&avx512bf16::kTarget, avx512 && __builtin_cpu_supports("avx512bf16")});
 #endif
   return all;
 }

@@ -24,6 +24,16 @@ const cpu::Kernels<T>& kernels() {
   }
 }
 
+// The kernels of a cell, or the plain products, for operands E.
+template <class E, class Table>
+const auto& with_operands(const Table& table) {
+  if constexpr (cpu::kNumbersIn<E> == 1) {
+    return table.same;
+  } else {
+    return table.bf16;
+  }
+}
+
 // Index in the lists of registry.h; throws std::invalid_argument naming what there is.
 template <class T>
 const cpu::CellKernels<T>& cell_kernels(const std::string& name);

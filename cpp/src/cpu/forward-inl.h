@@ -12,16 +12,16 @@ namespace normrnn::NORMRNN_TARGET {
 using cpu::LayerForward;
 
 // Row of the state block that step `step` writes; step -1 is the initial block.
-template <class T>
-NORMRNN_INLINE int64_t state_block(const LayerForward<T>& op, const Clock& clock, int s,
+template <class T, class E>
+NORMRNN_INLINE int64_t state_block(const LayerForward<T, E>& op, const Clock& clock, int s,
                                    int64_t step) {
   if (step < 0) return 0;
   return op.batch + (op.keep[s] ? clock.begin(step) : (step & 1) * op.batch);
 }
 
 // The cell on rows [r, r + rows) and one panel of units, from the tile of pre-activations.
-template <class Cell, class T>
-void forward_epilogue(const LayerForward<T>& op, const T* tile, int64_t rows, int64_t panel,
+template <class Cell, class T, class E>
+void forward_epilogue(const LayerForward<T, E>& op, const T* tile, int64_t rows, int64_t panel,
                       const int64_t* prev_row, const int64_t* next_row, int64_t packed_row) {
   using L = Layout<Cell>;
   constexpr int kL = kLanes<T>;
@@ -46,6 +46,9 @@ void forward_epilogue(const LayerForward<T>& op, const T* tile, int64_t rows, in
       for (int s = 0; s < Cell::kStates; ++s) {
         store(op.state[s] + (next_row[s] + m) * op.state_ld + unit, next[s]);
       }
+      if constexpr (cpu::kNumbersIn<E> > 1) {
+        store_as(op.h + (next_row[0] + m) * op.h_ld + unit / cpu::kNumbersIn<E>, next[0]);
+      }
       if (op.tape) {
         for (int j = 0; j < Cell::kTape; ++j) {
           store(op.tape + ((packed_row + m) * Cell::kTape + j) * op.tape_ld + unit, tape[j]);
@@ -60,8 +63,8 @@ void forward_epilogue(const LayerForward<T>& op, const T* tile, int64_t rows, in
 }
 
 // op.input_product = bias + U x for `rows` packed rows from first_row on, this worker's panels.
-template <class Cell, class T>
-bool input_products(const LayerForward<T>& op, Range panels, int64_t first_row, int64_t rows,
+template <class Cell, class T, class E>
+bool input_products(const LayerForward<T, E>& op, Range panels, int64_t first_row, int64_t rows,
                     Worker& worker) {
   using L = Layout<Cell>;
   constexpr int kWidth = L::template kWidth<T>;
@@ -70,7 +73,7 @@ bool input_products(const LayerForward<T>& op, Range panels, int64_t first_row, 
     const int64_t height = even_height(rows, L::kRows);
     for (int64_t r = 0, slice = 0; r < rows; r += height, ++slice) {
       const int64_t count = min_of(height, rows - r);
-      Segment<T> input[kMaxSegments];
+      Segment<E> input[kMaxSegments];
       int64_t depth = 0;
       for (int s = 0; s < op.segments; ++s) {
         input[s] = op.input[s];
@@ -78,7 +81,7 @@ bool input_products(const LayerForward<T>& op, Range panels, int64_t first_row, 
         input[s].b += p * input[s].k * Cell::kGates * L::template kPanel<T>;
         depth += input[s].k;
       }
-      step_tile_of<T, L::kRows, Cell::kGates, Cell::kSplit, L::kUnits>(
+      step_tile_of<T, E, L::kRows, Cell::kGates, Cell::kSplit, L::kUnits>(
           count, 1, {op.bias + p * kWidth, 0}, input, op.segments, {}, slice, tile);
       for (int64_t m = 0; m < count; ++m) {
         T* out = op.input_product + (r + m) * op.product_ld + p * kWidth;
@@ -90,8 +93,8 @@ bool input_products(const LayerForward<T>& op, Range panels, int64_t first_row, 
   return true;
 }
 
-template <class Cell, class T>
-void layer_forward(const LayerForward<T>& op, Worker& worker) {
+template <class Cell, class T, class E>
+void layer_forward(const LayerForward<T, E>& op, Worker& worker) {
   using L = Layout<Cell>;
   constexpr int kPanel = L::template kPanel<T>, kWidth = L::template kWidth<T>;
   constexpr int kSets = L::kAll * L::kUnits;
@@ -101,7 +104,8 @@ void layer_forward(const LayerForward<T>& op, Worker& worker) {
   const bool ahead_of_steps = op.input_product && share.rows.end - share.rows.begin == op.batch;
   alignas(64) T tile[NORMRNN_ACCUMULATORS * kLanes<T>];
   const int segments = ahead_of_steps ? 0 : op.segments;
-  int64_t depth = op.hidden;
+  const int64_t recurrent_k = cpu::operands_of<E>(op.hidden);
+  int64_t depth = recurrent_k;
   for (int s = 0; s < segments; ++s) depth += op.input[s].k;
 
   int64_t chunk_end = 0, chunk_row = 0;
@@ -136,16 +140,15 @@ void layer_forward(const LayerForward<T>& op, Worker& worker) {
             start = {op.input_product + (packed_row - chunk_row) * op.product_ld + p * kWidth,
                      op.product_ld};
           }
-          Segment<T> input[kMaxSegments];
+          Segment<E> input[kMaxSegments];
           for (int s = 0; s < segments; ++s) {
             input[s] = op.input[s];
             input[s].a += packed_row * input[s].ld;
             input[s].b += p * input[s].k * Cell::kGates * kPanel;
           }
-          const Segment<T> recurrent{op.state[0] + (prev_block[0] + r) * op.state_ld, op.state_ld,
-                                     op.hidden,
-                                     op.recurrent + p * op.hidden * Cell::kGates * kPanel};
-          step_tile_of<T, L::kRows, Cell::kGates, Cell::kSplit, L::kUnits>(
+          const Segment<E> recurrent{op.h + (prev_block[0] + r) * op.h_ld, op.h_ld, recurrent_k,
+                                     op.recurrent + p * recurrent_k * Cell::kGates * kPanel};
+          step_tile_of<T, E, L::kRows, Cell::kGates, Cell::kSplit, L::kUnits>(
               rows, count, start, input, segments, recurrent, slice, tile);
           int64_t prev_row[Cell::kStates], next_row[Cell::kStates];
           for (int s = 0; s < Cell::kStates; ++s) {
@@ -153,8 +156,8 @@ void layer_forward(const LayerForward<T>& op, Worker& worker) {
             next_row[s] = next_block[s] + r;
           }
           for (int64_t j = 0; j < count; ++j) {
-            forward_epilogue<Cell, T>(op, tile + j * rows * kWidth, rows, p + j, prev_row, next_row,
-                                      packed_row);
+            forward_epilogue<Cell>(op, tile + j * rows * kWidth, rows, p + j, prev_row, next_row,
+                                   packed_row);
           }
           if (worker.cancelled(rows * count * depth * kWidth)) return;
         }

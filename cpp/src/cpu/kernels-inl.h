@@ -16,27 +16,54 @@
 
 namespace normrnn::NORMRNN_TARGET {
 
+template <class Cell, class T, class E>
+constexpr cpu::LayerKernels<T, E> layer_kernels() {
+  static_assert(Cell::kGates <= kMaxGates && Cell::kStates <= kMaxStates);
+  if constexpr (sizeof(T) == 8 && cpu::kNumbersIn<E> > 1) {
+    return {};
+  } else {
+    return {layer_forward<Cell, T, E>, layer_backward<Cell, T, E>, pack_gates<Cell, T, E, false>,
+            pack_gates<Cell, T, E, true>};
+  }
+}
+
 template <class T>
 struct Table {
-#define NORMRNN_CELL(name, type) \
-  {name,                         \
-   type::kGates,                 \
-   type::kSplit,                 \
-   type::kStates,                \
-   type::kTape,                  \
-   Layout<type>::kPanel<T>,      \
-   layer_forward<type, T>,       \
-   layer_backward<type, T>,      \
-   pack_gates<type, T, false>,   \
-   pack_gates<type, T, true>,    \
+#define NORMRNN_CELL(name, type)            \
+  {name,                                    \
+   type::kGates,                            \
+   type::kSplit,                            \
+   type::kStates,                           \
+   type::kTape,                             \
+   Layout<type>::kPanel<T>,                 \
+   layer_kernels<type, T, T>(),             \
+   layer_kernels<type, T, cpu::Bf16Pair>(), \
    pack_bias<type, T>},
   static constexpr cpu::CellKernels<T> kCells[] = {
 #include "cells/cells.def"
   };
-  static constexpr cpu::Kernels<T> kKernels = {
-      kCells,    kDenseWidth<T>,     kLanes<T>,  matmul<T>, outer<T>,
-      pack<T>,   pack_transposed<T>, squares<T>, update<T>, multiply_adds<T>,
-      stream<T>, fingerprint<T>,     loss<T>,    softmax<T>};
+  static constexpr cpu::Kernels<T> make() {
+    cpu::Kernels<T> table{};
+    table.cells = kCells;
+    table.panel_width = kDenseWidth<T>;
+    table.lanes = kLanes<T>;
+    table.same = {matmul<T, T>, pack<T, T>};
+    if constexpr (sizeof(T) == 4) {
+      table.bf16 = {matmul<T, Bf16Pair>, pack<T, Bf16Pair>};
+      table.to_pairs = to_pairs;
+    }
+    table.outer = outer<T>;
+    table.pack_transposed = pack_transposed<T>;
+    table.squares = squares<T>;
+    table.update = update<T>;
+    table.multiply_adds = multiply_adds<T>;
+    table.stream = stream<T>;
+    table.fingerprint = fingerprint<T>;
+    table.loss = loss<T>;
+    table.softmax = softmax<T>;
+    return table;
+  }
+  static constexpr cpu::Kernels<T> kKernels = make();
 };
 
 extern const cpu::Target kTarget;

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/bf16.h"
 #include "normrnn/update_tensor.h"
 
 namespace normrnn {
@@ -17,6 +18,7 @@ namespace normrnn {
 class Worker;  // cpu/threads.h
 
 constexpr int kMaxStates = 4;
+constexpr int kMaxGates = 8;
 constexpr int kMaxSegments = 2;  // an input is the output of one or two directions
 
 namespace cpu {
@@ -29,30 +31,33 @@ struct Rows {
   const int64_t* slot = nullptr;
 };
 
-// One K-segment of a product: a[rows, k] times packed panels of b[k, columns].
-template <class T>
+// One K-segment of a product: a[rows, k] times packed panels of b[k, columns]. E is what operands
+// are: the arrays' own type T, or pairs of bfloat16, which are two rows of b and count once in k.
+template <class E>
 struct Segment {
-  const T* a = nullptr;  // [rows, k], unit stride along k
+  const E* a = nullptr;  // [rows, k], unit stride along k
   int64_t ld = 0;
   int64_t k = 0;
-  const T* b = nullptr;  // panels, each [k, panel width]
+  const E* b = nullptr;  // panels, each [k, panel width]
 };
 
 // One direction of one layer, forwards in time.
-template <class T>
+template <class T, class E>
 struct LayerForward {
   int64_t hidden, batch, times;
   const int64_t* offset;  // [times + 1]
   bool reverse;
   int segments;
-  Segment<T> input[kMaxSegments];  // a: packed rows of the layer's input
-  const T* recurrent;              // packed weight_hh
+  Segment<E> input[kMaxSegments];  // a: packed rows of the layer's input
+  const E* recurrent;              // packed weight_hh
   const T* bias;                   // packed, one panel-wide row per panel
   // States: block of B initial rows, then one block per step at B + offset[t] where the whole
   // history is kept, else two blocks of B rows used in turn. Row stride state_ld.
   T* state[kMaxStates];
   bool keep[kMaxStates];
   int64_t state_ld;
+  E* h;  // states[0] as operands, in the same rows: state[0] itself where E is T
+  int64_t h_ld;
   T* tape;  // [N, kTape, tape_ld], or null
   int64_t tape_ld;
   Rows<T> y;                 // [N rows of H], or null
@@ -63,12 +68,12 @@ struct LayerForward {
 };
 
 // The same layer and direction, backwards in time.
-template <class T>
+template <class T, class E>
 struct LayerBackward {
   int64_t hidden, batch, times;
   const int64_t* offset;
   bool reverse;
-  const T* recurrent;  // packed weight_hh, transposed sense: panels over H, k over G*H
+  const E* recurrent;  // packed weight_hh, transposed sense: panels over H, k over G gates
   const T* state[kMaxStates];
   int64_t state_ld;
   const T* tape;
@@ -77,16 +82,19 @@ struct LayerBackward {
   T* d_state;        // [kStates, B, state_ld]: in dL/d final states, out dL/d initial states
   T* d_gates;        // [N, gates_ld]: split gates' x part, shared gates, split gates' rec part
   int64_t gates_ld;
+  // d_gates as operands, `gate_operands` for each gate: d_gates itself where E is T.
+  E* operands;
+  int64_t operands_ld, gate_operands;
   double* norm_parts;  // [N, panels] squared norms of dL/dh_t per row and panel of units
   const int64_t* row_begin;
 };
 
 // c[i, :] = bias + sum over segments of a[i, :] b, for rows [0, rows).
-template <class T>
+template <class T, class E = T>
 struct MatMul {
   int64_t rows, columns;
   int segments;
-  Segment<T> segment[kMaxSegments];
+  Segment<E> segment[kMaxSegments];
   const T* bias;  // [columns] or null
   Rows<T> c;
 };
@@ -116,19 +124,36 @@ struct UpdateSums {
   double penalty, grad_squares, update_squares, param_squares;
 };
 
+// The kernels of a cell that take operands.
+template <class T, class E>
+struct LayerKernels {
+  void (*forward)(const LayerForward<T, E>&, Worker&);
+  void (*backward)(const LayerBackward<T, E>&, Worker&);
+  // Panels [begin, end) of a weight [G*H, k] for the forward pass; the input's or the recurrent one
+  void (*pack_input)(const T* w, int64_t ld, int64_t k, int64_t hidden, int64_t begin, int64_t end,
+                     E* packed);
+  void (*pack_recurrent)(const T* w, int64_t ld, int64_t k, int64_t hidden, int64_t begin,
+                         int64_t end, E* packed);
+};
+
 template <class T>
 struct CellKernels {
   const char* name;
   int gates, split, states, tape;
   int panel_units;  // hidden units in a panel
-  void (*forward)(const LayerForward<T>&, Worker&);
-  void (*backward)(const LayerBackward<T>&, Worker&);
-  // Panels [begin, end) of a weight [G*H, k] for the forward pass; the input's or the recurrent one
-  void (*pack_input)(const T* w, int64_t ld, int64_t k, int64_t hidden, int64_t begin, int64_t end,
-                     T* packed);
-  void (*pack_recurrent)(const T* w, int64_t ld, int64_t k, int64_t hidden, int64_t begin,
-                         int64_t end, T* packed);
+  LayerKernels<T, T> same;
+  LayerKernels<T, Bf16Pair> bf16;  // null for double
   void (*pack_bias)(const T* bias_ih, const T* bias_hh, int64_t hidden, T* packed);
+};
+
+// Plain products.
+template <class T, class E>
+struct ProductKernels {
+  void (*matmul)(const MatMul<T, E>&, Worker&);
+  // Panels [begin, end) of b[k, columns]. Operands [from, from + ...) of a panel are rows [to, to +
+  // count) of b, for each of the blocks.
+  void (*pack)(const T* b, int64_t ld, const ColumnBlock* blocks, int count, int64_t k,
+               int64_t columns, int64_t begin, int64_t end, E* packed);
 };
 
 template <class T>
@@ -136,14 +161,15 @@ struct Kernels {
   const CellKernels<T>* cells;
   int panel_width;  // columns of a panel in MatMul and LayerBackward
   int lanes;
-  void (*matmul)(const MatMul<T>&, Worker&);
+  ProductKernels<T, T> same;
+  ProductKernels<T, Bf16Pair> bf16;  // null for double
+  // Rows of `count` numbers as pairs, zero from there to the end of the vector. Null for double.
+  void (*to_pairs)(const T* from, int64_t ld, int64_t rows, int64_t count, Bf16Pair* to,
+                   int64_t to_ld);
   void (*outer)(const Outer<T>*, int count, Worker&);
-  // Panels [begin, end) of b[k, columns], or of its transpose b[columns, k]. Rows [from, from +
-  // count) of a panel are rows [to, to + count) of b, for each of the blocks.
-  void (*pack)(const T* b, int64_t ld, const ColumnBlock* blocks, int count, int64_t k,
-               int64_t columns, int64_t begin, int64_t end, T* packed);
   void (*pack_transposed)(const T* b, int64_t ld, int64_t k, int64_t columns, int64_t begin,
                           int64_t end, T* packed);
+
   double (*squares)(const T* values, int64_t count);
   // [rule][penalty] in the order of rules.def and penalties.def
   void (*update)(int rule, const UpdateTensor<T>&, const T* rule_scalars, T clip_scale,

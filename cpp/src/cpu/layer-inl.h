@@ -66,9 +66,9 @@ NORMRNN_INLINE Range overlap(Range a, Range b) {
 }
 
 // Weights for the forward pass: panel by panel, for each k the gates in tile order.
-template <class Cell, class T, bool kRecurrent>
+template <class Cell, class T, class E, bool kRecurrent>
 void pack_gates(const T* w, int64_t ld, int64_t k, int64_t hidden, int64_t begin, int64_t end,
-                T* packed) {
+                E* packed) {
   using L = Layout<Cell>;
   constexpr int kPanel = L::template kPanel<T>;
   constexpr int kWidth = Cell::kGates * kPanel;
@@ -78,7 +78,7 @@ void pack_gates(const T* w, int64_t ld, int64_t k, int64_t hidden, int64_t begin
       for (int u = 0; u < kPanel; u += kLanes<T>) {
         const int64_t unit = p * kPanel + u;
         pack_vector(w + (g * hidden + unit) * ld, ld, hidden - unit, k,
-                    packed + p * k * kWidth + place * kPanel + u, kWidth);
+                    packed + p * cpu::operands_of<E>(k) * kWidth + place * kPanel + u, kWidth);
       }
     }
   }

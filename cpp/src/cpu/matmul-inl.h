@@ -15,8 +15,8 @@ constexpr int kDenseWidth = kDenseSets * kLanes<T>;
 constexpr int kDenseRows = tile_rows(kDenseSets);
 
 // Rows [begin, end) of c, panel p.
-template <class T>
-void matmul_panel(const MatMul<T>& op, int64_t begin, int64_t end, int64_t p) {
+template <class T, class E>
+void matmul_panel(const MatMul<T, E>& op, int64_t begin, int64_t end, int64_t p) {
   constexpr int kW = kDenseWidth<T>;
   const int64_t first = p * kW, count = min_of(kW, op.columns - first);
   alignas(64) T tile[kDenseRows * kW];
@@ -27,14 +27,14 @@ void matmul_panel(const MatMul<T>& op, int64_t begin, int64_t end, int64_t p) {
   const int64_t height = even_height(end - begin, kDenseRows);
   for (int64_t i = begin, slice = 0; i < end; i += height, ++slice) {
     const int64_t rows = min_of(height, end - i);
-    Segment<T> at[kMaxSegments];
+    Segment<E> at[kMaxSegments];
     for (int s = 0; s < op.segments; ++s) {
       at[s] = op.segment[s];
       at[s].a += i * at[s].ld;
       at[s].b += p * at[s].k * kW;
     }
-    step_tile_of<T, kDenseRows, 1, 0, kDenseSets>(rows, 1, {start, 0}, at, op.segments - 1,
-                                                  at[op.segments - 1], slice, tile);
+    step_tile_of<T, E, kDenseRows, 1, 0, kDenseSets>(rows, 1, {start, 0}, at, op.segments - 1,
+                                                     at[op.segments - 1], slice, tile);
     for (int64_t m = 0; m < rows; ++m) {
       T* c = op.c.data + (op.c.slot ? op.c.slot[i + m] : i + m) * op.c.ld + first;
       for (int v = 0; v < kDenseSets; ++v) {
@@ -47,8 +47,8 @@ void matmul_panel(const MatMul<T>& op, int64_t begin, int64_t end, int64_t p) {
 
 // Tasks are groups of rows, large enough to use each panel of b several times, times groups of
 // panels, where there are too few rows to keep every worker busy.
-template <class T>
-void matmul(const MatMul<T>& op, Worker& worker) {
+template <class T, class E>
+void matmul(const MatMul<T, E>& op, Worker& worker) {
   constexpr int64_t kGroup = 8 * kDenseRows, kTasksEach = 4;
   const int64_t panels = (op.columns + kDenseWidth<T> - 1) / kDenseWidth<T>;
   const int64_t groups = (op.rows + kGroup - 1) / kGroup;

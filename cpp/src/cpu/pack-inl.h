@@ -43,9 +43,22 @@ NORMRNN_INLINE void transpose(Vec<T> (&v)[kLanes<T>]) {
   }
 }
 
-// out[i * stride + u] = w[u * ld + i] for i in [0, k) and kLanes columns u, of which `rows` exist.
+// Rows k of a panel, as operands: one row each, or two.
 template <class T>
-void pack_vector(const T* w, int64_t ld, int64_t rows, int64_t k, T* out, int64_t stride) {
+NORMRNN_INLINE void store_operand(T* out, Vec<T> row, Vec<T>) {
+  store(out, row);
+}
+NORMRNN_INLINE void store_operand(Bf16Pair* out, Vec<float> even, Vec<float> odd) {
+  store(out, to_bf16(even) | (to_bf16(odd) << 16));
+}
+
+// The rows of numbers that one operand holds.
+template <class E>
+constexpr int kRowsIn = cpu::kNumbersIn<E>;
+
+// out[i * stride + u] = w[u * ld + i] for i in [0, k) and kLanes columns u, of which `rows` exist.
+template <class T, class E>
+void pack_vector(const T* w, int64_t ld, int64_t rows, int64_t k, E* out, int64_t stride) {
   constexpr int kL = kLanes<T>;
   for (int64_t i = 0; i < k; i += kL) {
     const int n = int(min_of(kL, k - i));
@@ -54,28 +67,44 @@ void pack_vector(const T* w, int64_t ld, int64_t rows, int64_t k, T* out, int64_
     for (int u = 0; u < kL; ++u) v[u] = u < rows ? load_n(w + u * ld + i, n) : Vec<T>{};
     transpose<T>(v);
 #pragma GCC unroll 16
-    for (int j = 0; j < kL; ++j) {
-      if (j < n) store(out + (i + j) * stride, v[j]);
+    for (int j = 0; j < kL; j += kRowsIn<E>) {
+      if (j < n) store_operand(out + (i + j) / kRowsIn<E> * stride, v[j], v[j + kRowsIn<E> - 1]);
     }
   }
 }
 
-// Panels [begin, end) of b[k, columns]. Its k rows are taken from `blocks` in turn.
-template <class T>
+// Panels [begin, end) of b[k, columns], k in operands. Its rows are taken from `blocks` in turn, each
+// of which begins with a new operand.
+template <class T, class E>
 void pack(const T* b, int64_t ld, const ColumnBlock* blocks, int count, int64_t k, int64_t columns,
-          int64_t begin, int64_t end, T* packed) {
+          int64_t begin, int64_t end, E* packed) {
   constexpr int kW = kDenseWidth<T>;
   for (int64_t p = begin; p < end; ++p) {
     const int64_t first = p * kW, width = min_of(kW, columns - first);
     for (int j = 0; j < count; ++j) {
-      for (int64_t i = 0; i < blocks[j].count; ++i) {
+      for (int64_t i = 0; i < blocks[j].count; i += kRowsIn<E>) {
         const T* row = b + (blocks[j].to + i) * ld + first;
-        T* out = packed + (p * k + blocks[j].from + i) * kW;
+        E* out = packed + (p * k + blocks[j].from + i / kRowsIn<E>)*kW;
         for (int v = 0; v < kDenseSets; ++v) {
           const int n = int(max_of(0, width - v * kLanes<T>));
-          store(out + v * kLanes<T>, load_n(row + v * kLanes<T>, n));
+          const bool last = i + kRowsIn<E> > blocks[j].count;  // of an odd number of rows
+          const int64_t next = last ? 0 : (kRowsIn<E> - 1) * ld;
+          Vec<T> second = load_n(row + next + v * kLanes<T>, n);
+          if (last) second = Vec<T>{};
+          store_operand(out + v * kLanes<T>, load_n(row + v * kLanes<T>, n), second);
         }
       }
+    }
+  }
+}
+
+// Rows of `count` numbers as rows of pairs, zero to the end of the last vector.
+inline void to_pairs(const float* from, int64_t ld, int64_t rows, int64_t count, Bf16Pair* to,
+                     int64_t to_ld) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < count; i += kLanes<float>) {
+      const int n = int(min_of(kLanes<float>, count - i));
+      store_as(to + r * to_ld + i / kRowsIn<Bf16Pair>, load_n(from + r * ld + i, n));
     }
   }
 }

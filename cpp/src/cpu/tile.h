@@ -40,10 +40,11 @@ struct Ahead {
 };
 
 // acc[m][j * kSets + kFirst + n] += sum over k of a(m, k) b(j, k, n), n in [0, kCount), j a panel.
-// a(m, k) is a[m * ld + k], or a[k * ld + m] when kColumnMajor.
-template <class T, int kMr, int kPanels, int kSets, int kFirst, int kCount, bool kColumnMajor>
-NORMRNN_INLINE void accumulate(Vec<T> (&acc)[kMr][kPanels * kSets], const T* a, int64_t ld,
-                               const T* b, int64_t k_count, Ahead ahead) {
+// a(m, k) is a[m * ld + k], or a[k * ld + m] when kColumnMajor. E is T, or pairs of bfloat16.
+template <class T, class E, int kMr, int kPanels, int kSets, int kFirst, int kCount,
+          bool kColumnMajor>
+NORMRNN_INLINE void accumulate(Vec<T> (&acc)[kMr][kPanels * kSets], const E* a, int64_t ld,
+                               const E* b, int64_t k_count, Ahead ahead) {
   constexpr int kL = kLanes<T>;
   constexpr int kColumns = kPanels * kCount;
   const int64_t panel = k_count * kCount * kL;
@@ -54,24 +55,24 @@ NORMRNN_INLINE void accumulate(Vec<T> (&acc)[kMr][kPanels * kSets], const T* a, 
     const auto a_at = [&](int m) { return splat(kColumnMajor ? a[m] : a[m * ld]); };
     __builtin_prefetch(ahead.at, 0, 2);
     if constexpr (kMr < kColumns) {  // hold the smaller of the two in registers
-      Vec<T> rows[kMr];
+      Vec<E> rows[kMr];
 #pragma GCC unroll 32
       for (int m = 0; m < kMr; ++m) rows[m] = a_at(m);
 #pragma GCC unroll 32
       for (int n = 0; n < kColumns; ++n) {
-        const Vec<T> column = column_at(n);
+        const Vec<E> column = column_at(n);
 #pragma GCC unroll 32
-        for (int m = 0; m < kMr; ++m) acc[m][place(n)] += rows[m] * column;
+        for (int m = 0; m < kMr; ++m) multiply_add(acc[m][place(n)], rows[m], column);
       }
     } else {
-      Vec<T> columns[kColumns];
+      Vec<E> columns[kColumns];
 #pragma GCC unroll 32
       for (int n = 0; n < kColumns; ++n) columns[n] = column_at(n);
 #pragma GCC unroll 32
       for (int m = 0; m < kMr; ++m) {
-        const Vec<T> row = a_at(m);
+        const Vec<E> row = a_at(m);
 #pragma GCC unroll 32
-        for (int n = 0; n < kColumns; ++n) acc[m][place(n)] += row * columns[n];
+        for (int n = 0; n < kColumns; ++n) multiply_add(acc[m][place(n)], row, columns[n]);
       }
     }
     a += kColumnMajor ? ld : 1;
@@ -91,9 +92,9 @@ struct Start {
 // (onto sets [kSplit, kGates + kSplit)), each set kUnits vectors wide, for panels j. Plain products
 // have neither split nor input segments. The tile fetches ahead line `slice` of each k of the panel of
 // b to come: the tiles that use one panel in turn bring in the next.
-template <class T, int kMr, int kPanels, int kGates, int kSplit, int kUnits>
-__attribute__((noinline)) void step_tile(const Start<T>& start, const Segment<T>* input,
-                                         int segments, const Segment<T>& recurrent, int64_t slice,
+template <class T, class E, int kMr, int kPanels, int kGates, int kSplit, int kUnits>
+__attribute__((noinline)) void step_tile(const Start<T>& start, const Segment<E>* input,
+                                         int segments, const Segment<E>& recurrent, int64_t slice,
                                          T* tile) {
   constexpr int kL = kLanes<T>;
   constexpr int kSets = (kGates + kSplit) * kUnits, kAll = kPanels * kSets;
@@ -103,17 +104,17 @@ __attribute__((noinline)) void step_tile(const Start<T>& start, const Segment<T>
 #pragma GCC unroll 32
     for (int n = 0; n < kAll; ++n) acc[m][n] = load(start.data + m * start.row_stride + n * kL);
   }
-  const auto ahead_in = [&](const Segment<T>& segment) {
+  const auto ahead_in = [&](const Segment<E>& segment) {
     constexpr int64_t kPanelBytes = int64_t(kGates) * kUnits * NORMRNN_VECTOR_BYTES;
     const char* at = reinterpret_cast<const char*>(segment.b);
     if (slice * 64 >= kPanelBytes) return Ahead{at, 0};
     return Ahead{at + segment.k * (kPanels * kPanelBytes + slice * 64), 64};
   };
   for (int s = 0; s < segments; ++s) {
-    accumulate<T, kMr, kPanels, kSets, 0, kGates * kUnits, false>(
+    accumulate<T, E, kMr, kPanels, kSets, 0, kGates * kUnits, false>(
         acc, input[s].a, input[s].ld, input[s].b, input[s].k, ahead_in(input[s]));
   }
-  accumulate<T, kMr, kPanels, kSets, kSplit * kUnits, kGates * kUnits, false>(
+  accumulate<T, E, kMr, kPanels, kSets, kSplit * kUnits, kGates * kUnits, false>(
       acc, recurrent.a, recurrent.ld, recurrent.b, recurrent.k, ahead_in(recurrent));
 #pragma GCC unroll 32
   for (int n = 0; n < kAll; ++n) {
@@ -124,32 +125,32 @@ __attribute__((noinline)) void step_tile(const Start<T>& start, const Segment<T>
   }
 }
 
-template <class T, int kMr, int kPanels, int kGates, int kSplit, int kUnits>
-NORMRNN_INLINE void step_tile_across(int64_t panels, const Start<T>& start, const Segment<T>* input,
-                                     int segments, const Segment<T>& recurrent, int64_t slice,
+template <class T, class E, int kMr, int kPanels, int kGates, int kSplit, int kUnits>
+NORMRNN_INLINE void step_tile_across(int64_t panels, const Start<T>& start, const Segment<E>* input,
+                                     int segments, const Segment<E>& recurrent, int64_t slice,
                                      T* tile) {
   if constexpr (kPanels > 1) {
     if (panels < kPanels) {
-      return step_tile_across<T, kMr, kPanels / 2, kGates, kSplit, kUnits>(
+      return step_tile_across<T, E, kMr, kPanels / 2, kGates, kSplit, kUnits>(
           panels, start, input, segments, recurrent, slice, tile);
     }
   }
-  step_tile<T, kMr, kPanels, kGates, kSplit, kUnits>(start, input, segments, recurrent, slice,
-                                                     tile);
+  step_tile<T, E, kMr, kPanels, kGates, kSplit, kUnits>(start, input, segments, recurrent, slice,
+                                                        tile);
 }
 
 // Picks the tile of the shape asked for: 1 <= rows <= kMr; panels as panels_at_once gives them.
-template <class T, int kMr, int kGates, int kSplit, int kUnits>
+template <class T, class E, int kMr, int kGates, int kSplit, int kUnits>
 NORMRNN_INLINE void step_tile_of(int64_t rows, int64_t panels, const Start<T>& start,
-                                 const Segment<T>* input, int segments, const Segment<T>& recurrent,
+                                 const Segment<E>* input, int segments, const Segment<E>& recurrent,
                                  int64_t slice, T* tile) {
   if constexpr (kMr > 1) {
     if (rows < kMr) {
-      return step_tile_of<T, kMr - 1, kGates, kSplit, kUnits>(rows, panels, start, input, segments,
-                                                              recurrent, slice, tile);
+      return step_tile_of<T, E, kMr - 1, kGates, kSplit, kUnits>(rows, panels, start, input,
+                                                                 segments, recurrent, slice, tile);
     }
   }
-  step_tile_across<T, kMr, tile_panels(kMr, (kGates + kSplit) * kUnits), kGates, kSplit, kUnits>(
+  step_tile_across<T, E, kMr, tile_panels(kMr, (kGates + kSplit) * kUnits), kGates, kSplit, kUnits>(
       panels, start, input, segments, recurrent, slice, tile);
 }
 

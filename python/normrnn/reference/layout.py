@@ -1,6 +1,6 @@
 """Which array belongs where: parameter names, layers and directions, lengths, the tape."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,6 +11,7 @@ from normrnn.reference.cells.base import Array, Arrays, Cell
 
 Params: TypeAlias = Mapping[str, Array]
 Lengths: TypeAlias = Sequence[int] | NDArray[np.integer[Any]]
+Operand: TypeAlias = Callable[[Array], Array]
 
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # U, W, b_ih, b_hh
 
@@ -36,6 +37,7 @@ class Tape:
     directions: int  # D
     active: NDArray[np.bool_]  # [T, B, 1]: does the sequence take part in the step?
     batch_first: bool
+    operand: Operand  # what products round their operands with
 
 
 def suffixes(params: Params) -> tuple[list[str], int]:

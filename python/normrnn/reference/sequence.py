@@ -24,6 +24,7 @@ from normrnn.reference.cells.base import Array, Arrays
 from normrnn.reference.layout import (
     KINDS,
     Lengths,
+    Operand,
     Params,
     Run,
     Tape,
@@ -32,6 +33,7 @@ from normrnn.reference.layout import (
     suffixes,
     weights,
 )
+from normrnn.reference.precision import OPERANDS
 from normrnn.results import Gradients, Output
 
 
@@ -45,6 +47,7 @@ def forward(
     lengths: Lengths | None = None,
     batch_first: bool = False,
     need_grad: bool = True,
+    precision: str | None = None,
 ) -> Output:
     """Run a recurrent network over a batch of sequences.
 
@@ -66,6 +69,9 @@ def forward(
         Whether x and y have the batch axis first. States never have.
     need_grad : bool
         Whether to keep a tape for `backward`.
+    precision : None or "bfloat16"
+        "bfloat16" rounds both operands of every product with U or W, here and in `backward`; the
+        weights' own gradients take what was not rounded.
 
     Returns
     -------
@@ -87,7 +93,9 @@ def forward(
     """
     if cell not in CELLS:
         raise ValueError(f"cell: expected one of {', '.join(map(repr, CELLS))}, got {cell!r}")
-    model = CELLS[cell]
+    if precision not in OPERANDS:
+        raise ValueError(f"precision: expected None or 'bfloat16', got {precision!r}")
+    model, operand = CELLS[cell], OPERANDS[precision]
     if c0 is not None and model.states == 1:
         raise ValueError(f"c0: expected None for cell {cell!r}, got an array")
     if batch_first:
@@ -104,7 +112,7 @@ def forward(
         outputs = []
         for i in range(layer, layer + directions):
             state = tuple(s[i] for s in initial)
-            output, run = _forward_run(model, params, names[i], y, state, active)
+            output, run = _forward_run(model, params, names[i], y, state, active, operand)
             outputs.append(output)
             runs.append(run)
         y = np.concatenate(outputs, axis=2)
@@ -114,7 +122,9 @@ def forward(
         y=y.swapaxes(0, 1) if batch_first else y,
         h_n=last[0],
         c_n=last[1] if model.states == 2 else None,
-        tape=Tape(model, params, runs, directions, active, batch_first) if need_grad else None,
+        tape=Tape(model, params, runs, directions, active, batch_first, operand)
+        if need_grad
+        else None,
     )
 
 
@@ -195,6 +205,7 @@ def _forward_run(
     x: Array,
     state: Arrays,
     active: NDArray[np.bool_],
+    operand: Operand,
 ) -> tuple[Array, Run]:
     """Run one direction of one layer: y [T, B, H], and what backward needs."""
     U, W, b_ih, b_hh = weights(params, suffix)
@@ -203,8 +214,8 @@ def _forward_run(
     run = Run(suffix, x, order, states=[state], tapes=[])
     y = np.zeros((times, batch, W.shape[1]), x.dtype)
     for t in order:
-        pre = x[t] @ U.T + b_ih
-        rec = state[0] @ W.T + b_hh
+        pre = operand(x[t]) @ operand(U).T + b_ih
+        rec = operand(state[0]) @ operand(W).T + b_hh
         after, tape = cell.forward(pre, rec, state)
         state = _where(active[t], after, state)
         y[t] = np.where(active[t], state[0], 0)
@@ -218,6 +229,7 @@ def _backward_run(
 ) -> tuple[Array, Arrays, dict[str, Array], Array]:
     """Run it back: dL/dx, dL/d initial state, gradients of its parameters, norms of dL/dh [T]."""
     U, W, b_ih, b_hh = weights(tape.params, run.suffix)
+    operand = tape.operand
     dx, dU, dW, db_ih, db_hh = (np.zeros_like(a) for a in (run.x, U, W, b_ih, b_hh))
     h_norm = np.zeros(len(run.order), run.x.dtype)
     for s, t in reversed(list(enumerate(run.order))):
@@ -229,8 +241,8 @@ def _backward_run(
         d_pre, d_rec, (direct, *d_c) = tape.cell.backward(
             run.tapes[s], run.states[s], run.states[s + 1], (d_h, *d_c)
         )
-        d_state = _where(active, (d_rec @ W + direct, *d_c), d_state)
-        dx[t] = d_pre @ U
+        d_state = _where(active, (operand(d_rec) @ operand(W) + direct, *d_c), d_state)
+        dx[t] = operand(d_pre) @ operand(U)
         dU += d_pre.T @ run.x[t]
         dW += d_rec.T @ run.states[s][0]
         db_ih += d_pre.sum(axis=0)

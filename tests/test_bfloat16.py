@@ -1,0 +1,114 @@
+"""Operands in bfloat16: against the reference, exactly where that can be, and target by target."""
+
+import numpy as np
+import pytest
+
+import normrnn as nr
+from normrnn import reference
+from runs import run_python
+
+CELLS = list(nr._core.cells())
+
+
+def network(cell: str, inputs: int, hidden: int) -> dict[str, np.ndarray]:
+    return nr.init_params(cell, inputs, hidden, num_layers=2, bidirectional=True, rng=3)
+
+
+def spread(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a.astype(np.float64) - b))
+
+
+@pytest.mark.parametrize(("inputs", "hidden"), [(3, 17), (8, 32), (1, 1), (5, 40)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_agrees_with_the_reference(cell: str, inputs: int, hidden: int) -> None:
+    rng = np.random.default_rng(4)
+    params, lengths = network(cell, inputs, hidden), [6, 1, 0, 4, 6]
+    x = rng.standard_normal((6, 5, inputs)).astype(np.float32)
+    dy = rng.standard_normal((6, 5, 2 * hidden)).astype(np.float32)
+    plain = nr.forward(cell, x, params, lengths=lengths)
+    rounded = nr.forward(cell, x, params, lengths=lengths, precision="bfloat16")
+    expected = reference.forward(cell, x, params, lengths=lengths, precision="bfloat16")
+    no_tape = nr.forward(cell, x, params, lengths=lengths, precision="bfloat16", need_grad=False)
+    np.testing.assert_array_equal(no_tape.y, rounded.y)
+    # A last bit of h can decide how h is rounded, so agreement is not to the last bit; but it is
+    # far closer than the rounding itself.
+    assert spread(rounded.y, plain.y) > 0
+    assert spread(rounded.y, expected.y) < 0.3 * spread(rounded.y, plain.y)
+    np.testing.assert_allclose(rounded.y, expected.y, atol=4e-3)
+    got = nr.backward(rounded.tape, dy)
+    wanted, exact = reference.backward(expected.tape, dy), nr.backward(plain.tape, dy)
+    assert spread(got.x, wanted.x) < 0.3 * spread(got.x, exact.x)
+    for name, gradient in wanted.params.items():
+        bound = 0.5 * spread(got.params[name], exact.params[name]) + 1e-6
+        assert spread(got.params[name], gradient) <= bound, name
+
+
+def test_products_are_exact() -> None:
+    rng = np.random.default_rng(5)
+    x, u = (rng.integers(-127, 128, shape).astype(np.float32) for shape in ((1, 9, 37), (21, 37)))
+    params = {"weight_ih_l0": u, "weight_hh_l0": np.zeros((21, 21), np.float32)}
+    y = nr.forward("rnn_relu", x, params, precision="bfloat16").y
+    np.testing.assert_array_equal(y[0], np.maximum(x[0] @ u.T, 0))  # integers below 2^24
+
+
+def test_rounds_to_nearest_even() -> None:
+    one = np.ones((1, 1), np.float32)
+    params = {"weight_ih_l0": one, "weight_hh_l0": one}
+    x = [1.00390625, 1.01171875, 1.004, 3e38, 1e-39, np.inf, np.nan]
+    y = nr.forward(
+        "rnn_relu", np.array(x, np.float32).reshape(1, -1, 1), params, precision="bfloat16"
+    ).y
+    expected = reference.precision.bfloat16(np.array(x, np.float32))
+    np.testing.assert_array_equal(y.ravel(), expected)
+    assert expected[:3].tolist() == [1.0, 1.015625, 1.0078125]
+
+
+@pytest.mark.parametrize("batch", [1, 5, 40])
+@pytest.mark.parametrize("cell", CELLS)
+def test_same_bits_for_any_number_of_threads(cell: str, batch: int) -> None:
+    params = nr.init_params(cell, 20, 70, rng=6)
+    x = np.random.default_rng(7).standard_normal((30, batch, 20)).astype(np.float32)
+    runs = []
+    for threads in (1, 2, 3):
+        out = nr.forward(cell, x, params, precision="bfloat16", num_threads=threads)
+        grads = nr.backward(out.tape, out.y, num_threads=threads)
+        runs.append([out.y, grads.x, *grads.params.values()])
+    for other in runs[1:]:
+        for a, b in zip(runs[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+BITS = """
+import hashlib, numpy as np, normrnn as nr
+params = nr.init_params("rnn_relu", 33, 65, rng=8)
+x = np.random.default_rng(9).standard_normal((12, 7, 33)).astype(np.float32)
+out = nr.forward("rnn_relu", x, params, precision="bfloat16")
+grads = nr.backward(out.tape, out.y)
+print(hashlib.sha256(out.y.tobytes() + grads.x.tobytes()).hexdigest())
+"""
+
+
+def test_emulated_bit_for_bit() -> None:
+    targets = [t for t in nr._core.config()["targets_usable"] if t != "baseline"]  # has no FMA
+    print(f"targets compared: {targets}")
+    if targets:
+        assert len({run_python("-c", BITS, NORMRNN_TARGET=target) for target in targets}) == 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype", "error", "message"),
+    [
+        ("float16", "float32", ValueError, "precision: expected None or 'bfloat16', got 'float16'"),
+        (16, "float32", TypeError, "precision: expected a string, got int"),
+        (
+            "bfloat16",
+            "float64",
+            ValueError,
+            "precision: expected None for float64 parameters, got 'bfloat16'",
+        ),
+    ],
+)
+def test_refuses(precision: object, dtype: str, error: type[Exception], message: str) -> None:
+    params = nr.init_params("gru", 2, 3, dtype=dtype)
+    with pytest.raises(error, match=f"^{message}$"):
+        nr.forward("gru", np.zeros((2, 1, 2), dtype), params, precision=precision)
