@@ -7,9 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cmath>
 #include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -21,6 +19,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+
+#include "cpu/cgroup.h"
 
 namespace normrnn {
 namespace {
@@ -267,15 +267,6 @@ Pool& the_pool() {
   return *current;
 }
 
-// Whole CPUs that the control group grants, or a large number.
-int cgroup_cpus() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (!(file >> quota >> period) || quota == "max" || period <= 0) return kMaxThreads;
-  return std::max(1, int(std::ceil(std::atof(quota.c_str()) / period)));
-}
-
 std::atomic<int> chosen_threads{0};
 
 }  // namespace
@@ -310,7 +301,8 @@ int default_threads() {
   const int cpus = sched_getaffinity(0, sizeof allowed, &allowed) == 0
                        ? CPU_COUNT(&allowed)
                        : int(std::thread::hardware_concurrency());
-  return std::max(1, std::min(cpus, cgroup_cpus()));
+  const int granted = cgroup_cpus();
+  return std::clamp(granted ? std::min(cpus, granted) : cpus, 1, kMaxThreads);
 }
 
 int num_threads() {
