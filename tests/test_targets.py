@@ -16,7 +16,7 @@ PARTS = [
     "test_core.py::test_agrees_on_empty_dimensions",
     "test_update.py::test_agrees_with_the_reference",
     "test_inputs.py::test_a_tape_whose_weights_have_changed",
-    "test_threads.py::test_passes_for_any_number_of_threads",
+    "test_bitwise.py",
     "test_torch.py::test_head",
     "test_torch.py::test_losses",
     "test_activations.py",

@@ -1,4 +1,4 @@
-"""Threads: the same bits for any number of them, and good manners towards the process."""
+"""Threads: good manners towards the process, and the same bits (see test_bitwise.py, too)."""
 
 import threading
 import time
@@ -34,17 +34,6 @@ def keep_num_threads() -> Iterator[None]:
     before = nr.get_num_threads()
     yield
     nr.set_num_threads(before)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("problem", SHARED_OUT, ids=["sequences", "units", "ragged"])
-def test_passes_for_any_number_of_threads(cell: str, dtype: str, problem: Problem) -> None:
-    problem = replace(problem, cell=cell, dtype=dtype)
-    arrays = problem.arrays()
-    expected = outcome(nr, problem, arrays, num_threads=1)
-    for count in COUNTS:
-        assert_same_bits(outcome(nr, problem, arrays, num_threads=count), expected)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -8,6 +8,9 @@
 #include "peak.h"
 #include "register.h"
 
+// By which threadpoolctl knows this library from others whose file is called _core.
+extern "C" __attribute__((visibility("default"), used)) const char normrnn_core = 1;
+
 namespace normrnn::bindings {
 namespace {
 

@@ -22,8 +22,8 @@ struct ExpTraits<float> {
   static constexpr float kLog2e = 1.44269504088896341f;
   static constexpr float kLn2High = 0.693145751953125f;  // 16 bits: k * high is exact
   static constexpr float kLn2Low = 1.42860682030941723e-6f;
-  static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves k in the low bits
-  static constexpr int kMantissa = 23, kBias = 127, kTerms = 5;
+  static constexpr float kRound = 12583039.0f;  // 1.5 * 2^23 + 127: leaves k + 127 in the low bits
+  static constexpr int kMantissa = 23, kTerms = 5;
   static constexpr float kExpLimit = 88.0f;   // on |x|: exp stays finite; at -88 it is 0
   static constexpr float kTanhLimit = 20.0f;  // on 2|x|: beyond, tanh rounds to 1
   static constexpr int kLogTerms = 9;
@@ -37,9 +37,9 @@ struct ExpTraits<double> {
   static constexpr double kLog2e = 1.44269504088896340736;
   static constexpr double kLn2High = 0.693147180369123816490;  // 32 bits
   static constexpr double kLn2Low = 1.90821492927058770002e-10;
-  static constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
-  static constexpr int kMantissa = 52, kBias = 1023, kTerms = 10;
-  static constexpr double kExpLimit = 708.0;
+  static constexpr double kRound = 6755399441056767.0;  // 1.5 * 2^52 + 1023
+  static constexpr int kMantissa = 52, kTerms = 10;
+  static constexpr double kExpLimit = 709.0;
   static constexpr double kTanhLimit = 40.0;
   static constexpr int kLogTerms = 18;
   static constexpr double kExpTerms[kTerms] = {0.5000000000000004595,    0.16666666666666684386,
@@ -71,8 +71,7 @@ NORMRNN_INLINE void split_exp(Vec<T> x, Vec<T>& scale, Vec<T>& tail) {
   const Vec<T> shifted = x * Traits::kLog2e + Traits::kRound;
   const Vec<T> k = shifted - Traits::kRound;
   const Vec<T> r = (x - k * Traits::kLn2High) - k * Traits::kLn2Low;
-  scale =
-      (Vec<T>)(((I)shifted << Traits::kMantissa) + ((I{} + Traits::kBias) << Traits::kMantissa));
+  scale = (Vec<T>)((I)shifted << Traits::kMantissa);
   Vec<T> power[4] = {r, r * r};
   power[2] = power[1] * power[1];
   power[3] = power[2] * power[2];
@@ -80,16 +79,24 @@ NORMRNN_INLINE void split_exp(Vec<T> x, Vec<T>& scale, Vec<T>& tail) {
 }
 
 template <class T>
+NORMRNN_INLINE Vec<T> in_range_of_exp(Vec<T> x) {  // NaN passes
+  const Vec<T> limit = splat(ExpTraits<T>::kExpLimit);
+  return max(-limit, min(limit, x));
+}
+
+template <class T>
 NORMRNN_INLINE Vec<T> exp_of(Vec<T> x) {
   Vec<T> scale, tail;
-  const Vec<T> limit = splat(ExpTraits<T>::kExpLimit);
-  split_exp<T>(max(-limit, min(limit, x)), scale, tail);  // NaN passes
+  split_exp<T>(in_range_of_exp<T>(x), scale, tail);
   return scale + scale * tail;
 }
 
 template <class T>
 NORMRNN_INLINE Vec<T> sigmoid_of(Vec<T> x) {
-  return splat(T(1)) / (exp_of<T>(-x) + T(1));
+  Vec<T> scale, tail;
+  split_exp<T>(in_range_of_exp<T>(-x), scale, tail);
+  // 1 + exp(-x) in two roundings, where 1 + exp_of(-x) has three: up to 2.5 units in the last place.
+  return splat(T(1)) / ((scale * tail + T(1)) + scale);
 }
 
 // tanh|x| = e / (e + 2) with e = exp(2|x|) - 1: no cancellation at either end. Three roundings of a

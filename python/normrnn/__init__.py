@@ -12,7 +12,7 @@
 
 from importlib.metadata import version
 
-from normrnn import penalties, rules
+from normrnn import _threadpoolctl, penalties, rules
 from normrnn.config import get_num_threads, set_num_threads, show_config
 from normrnn.frozen import FrozenParams, freeze
 from normrnn.functional import (
@@ -28,6 +28,8 @@ from normrnn.penalties import L1, L2, ElasticNet, Prox
 from normrnn.rules import SGD, Adam, AdamW, Momentum
 
 __version__ = version("normrnn")
+
+_threadpoolctl.register()
 
 __all__ = [
     "L1",

@@ -15,7 +15,7 @@ def get_num_threads() -> int:
     """Return the number of threads that calls use by default.
 
     At first the environment variable NORMRNN_NUM_THREADS, else the number of CPUs that the
-    process's affinity and control group allow.
+    process's affinity and control groups allow.
 
     Examples
     --------
@@ -29,7 +29,10 @@ def get_num_threads() -> int:
 def set_num_threads(count: int) -> None:
     """Set the number of threads that calls use by default, 1 to 1024.
 
-    Results are bitwise the same for any number.
+    Results are bitwise the same for any number. The setting is the whole process's; a call's own
+    ``num_threads`` goes before it. ``threadpoolctl.threadpool_limits`` sets it too, where
+    threadpoolctl 3.2 or later is installed: ``limits=1``, or ``limits={"normrnn": 1}`` for
+    normrnn alone.
 
     Examples
     --------

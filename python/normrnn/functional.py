@@ -150,10 +150,10 @@ def forward(
     need_grad : bool
         False keeps no tape: faster, and less memory.
     precision : None or "bfloat16"
-        "bfloat16", for float32 arrays, rounds what is multiplied to 8 significant bits: x, h and the
-        weights here, the weights and the gates' gradients in `backward`. Sums, states, activations
-        and the weights' gradients stay float32. Weights take half the memory traffic, and CPUs with
-        AVX512-BF16 have an instruction for it; others give the same products, slower.
+        "bfloat16", for float32 arrays, rounds what is multiplied to 8 significant bits: x, h and
+        the weights here, the weights and the gates' gradients in `backward`. Sums, states,
+        activations and the weights' gradients stay float32. Weights take half the memory traffic,
+        and CPUs with AVX512-BF16 have an instruction for it; others give the same products, slower.
     num_threads : int, optional
         Threads for this call; `get_num_threads` by default. The result does not depend on it.
 

@@ -7,9 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cmath>
 #include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -21,6 +19,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+
+#include "cpu/cgroup.h"
 
 namespace normrnn {
 namespace {
@@ -35,6 +35,17 @@ constexpr int kSpinsToPark = 1 << 14;        // some 100 us: longer than the gap
 // Barriers that had to yield before a job counts as crowded, and for how long that is believed.
 constexpr int kLateBarriers = 4;
 constexpr auto kCrowdMemory = std::chrono::milliseconds(200);
+
+// CPUs that this process could run on when it first asked.
+int cpus() {
+  static const int count = [] {
+    cpu_set_t allowed;
+    return sched_getaffinity(0, sizeof allowed, &allowed) == 0
+               ? CPU_COUNT(&allowed)
+               : int(std::thread::hardware_concurrency());
+  }();
+  return count;
+}
 
 InterruptCheck interrupt_check = nullptr;
 std::atomic<SteadyClock::rep> crowded_until{0};
@@ -126,10 +137,12 @@ struct Job {
   // how often it let others go first.
   template <class Done>
   unsigned wait(int rank, Done done) {
+    // With more workers than CPUs the one waited for may need this very CPU.
+    const unsigned spins_to_yield = size > cpus() ? 1 << 4 : kSpinsToYield;
     unsigned yields = 0;
     for (unsigned spins = 1; !done(); ++spins) {
       relax();
-      if (spins % kSpinsToYield == 0) {
+      if (spins % spins_to_yield == 0) {
         if (rank == 0) poll();
         sched_yield();
         ++yields;
@@ -235,8 +248,9 @@ class Pool {
   static void serve(Seat* seat, int rank) {
     for (;;) {
       Job* job = nullptr;
+      const int spins_to_park = rank < cpus() ? kSpinsToPark : 0;
       for (int spins = 0; !(job = seat->job.load(std::memory_order_acquire)); ++spins) {
-        if (spins < kSpinsToPark) {
+        if (spins < spins_to_park) {
           relax();
         } else {
           seat->job.wait(nullptr, std::memory_order_acquire);
@@ -265,15 +279,6 @@ Pool& the_pool() {
     delete made;
   }
   return *current;
-}
-
-// Whole CPUs that the control group grants, or a large number.
-int cgroup_cpus() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (!(file >> quota >> period) || quota == "max" || period <= 0) return kMaxThreads;
-  return std::max(1, int(std::ceil(std::atof(quota.c_str()) / period)));
 }
 
 std::atomic<int> chosen_threads{0};
@@ -306,11 +311,8 @@ int default_threads() {
     }
     return int(count);
   }
-  cpu_set_t allowed;
-  const int cpus = sched_getaffinity(0, sizeof allowed, &allowed) == 0
-                       ? CPU_COUNT(&allowed)
-                       : int(std::thread::hardware_concurrency());
-  return std::max(1, std::min(cpus, cgroup_cpus()));
+  const int granted = cgroup_cpus();
+  return std::clamp(granted ? std::min(cpus(), granted) : cpus(), 1, kMaxThreads);
 }
 
 int num_threads() {

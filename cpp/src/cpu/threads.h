@@ -57,7 +57,7 @@ bool run_team(int workers, Task task, void* context, TaskKind kind);
 bool crowded();
 
 constexpr int kMaxThreads = 1024;
-int default_threads();  // NORMRNN_NUM_THREADS, else CPUs allowed by affinity and cgroup
+int default_threads();  // NORMRNN_NUM_THREADS, else CPUs that affinity and control groups allow
 int num_threads();
 void set_num_threads(int count);  // >= 1
 
