@@ -121,7 +121,7 @@ void take_plan(const Tape<T>& tape, const Plan& plan, Direction<T, E>& to) {
   op.product_ld =
       panels_of(op.hidden, cell.panel_units) * cell.panel_units * (cell.gates + cell.split);
   const int64_t fitting = kBytes / (op.product_ld * int64_t(sizeof(T)));
-  op.product_rows = std::min(tape.schedule.rows(), std::max({op.batch, kFewestRows, fitting}));
+  op.product_rows = std::min(tape.schedule.rows(), std::max({4 * op.batch, kFewestRows, fitting}));
   to.product = Buffer<T>(product(op.product_rows, op.product_ld));
   op.input_product = to.product.get();
 }

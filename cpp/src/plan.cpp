@@ -21,7 +21,9 @@ constexpr double kMemoryBytes = 20;      // from beyond it
 constexpr double kBarrier = 300;         // all workers running
 constexpr double kCrowdedBarrier = 1e5;  // some of them not: see crowded()
 constexpr double kWakeTeam = 4000;
-constexpr int64_t kFewRows = 16;  // below, U x for many steps at a time saves reading U
+// Below so many sequences U x for many steps at a time is worth its buffer: reading U sets the pace,
+// from the core's own cache or from beyond it.
+constexpr int64_t kFewRows = 16, kSomeRows = 64;
 
 double cache_bytes() {
 #if defined(_SC_LEVEL2_CACHE_SIZE)
@@ -42,11 +44,13 @@ double step_time(double work, double bytes, int lanes) {
 Plan make_plan(const Schedule& schedule, const LayerCost& cost, int threads) {
   const int64_t batch = schedule.batch;
   const double row_work = double(cost.row_work), bytes = row_work * double(cost.element);
-  const bool few = batch < kFewRows;
+  const auto ahead = [&](double read) {
+    return batch < (read > cache_bytes() ? kSomeRows : kFewRows);
+  };
   const double times = double(schedule.times);
   const double rows = times > 0 ? double(schedule.rows()) / times : 0;  // at a step, on average
 
-  Plan plan{1, {}, few, times * step_time(row_work * rows, bytes, cost.lanes)};
+  Plan plan{1, {}, ahead(bytes), times * step_time(row_work * rows, bytes, cost.lanes)};
   const int by_rows = int(std::min<int64_t>(threads, batch));
   if (by_rows > 1) {
     const double time = kWakeTeam + times * step_time(row_work * rows / by_rows, bytes, cost.lanes);
@@ -59,7 +63,7 @@ Plan make_plan(const Schedule& schedule, const LayerCost& cost, int threads) {
     const double barrier = crowded() ? kCrowdedBarrier : kBarrier;
     const double time = kWakeTeam + times * (barrier + step_time(row_work * rows * share,
                                                                  bytes * share, cost.lanes));
-    if (time < plan.nanoseconds) return {by_units, {}, few, time};
+    if (time < plan.nanoseconds) return {by_units, {}, ahead(bytes * share), time};
   }
   plan.row_begin = schedule.shares(plan.workers);
   return plan;
