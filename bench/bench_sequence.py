@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+import pytest
+
 import normrnn as nr
-from bench.points import Problem, assert_close, assert_close_but_for_kinks
+from bench.points import Point, Problem, assert_close, assert_close_but_for_kinks, make_problem
 from normrnn import reference
 
 
@@ -43,4 +46,19 @@ def test_forward_backward(problem: Problem, engine: str, timed: Callable[..., No
         lambda: module.backward(module.forward(cell, x, params).tape, dy),
         flops=3 * problem.flops,
         slow=engine == "numpy",
+    )
+
+
+@pytest.mark.parametrize("cell", ["rnn_tanh", "gru", "lstm"])
+@pytest.mark.parametrize(("batch", "hidden"), [(8, 512), (64, 512), (8, 1536)])
+def test_forward_bfloat16(cell: str, batch: int, hidden: int, timed: Callable[..., None]) -> None:
+    problem = make_problem(Point(cell, 25, batch, hidden, hidden))
+    x, params = problem.x, nr.freeze(cell, problem.params, precision="bfloat16")
+    expected = reference.forward(cell, x[:4], problem.params, precision="bfloat16").y
+    got = nr.forward(cell, x, params, precision="bfloat16", need_grad=False).y[:4]
+    # How a value is rounded can hang on the last bit of a sum: 2^-8 of it, times a few weights.
+    np.testing.assert_allclose(got, expected, rtol=0, atol=2e-2)
+    timed(
+        lambda: nr.forward(cell, x, params, precision="bfloat16", need_grad=False),
+        flops=problem.flops,
     )

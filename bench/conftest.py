@@ -6,6 +6,7 @@ checks the core's result against the NumPy reference before it times anything.
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
         f"target {_core.config()['target']}, {nr.get_num_threads()} threads, FMA peak "
         f"{machine.flops / 1e9:.0f} GFLOP/s, streams {machine.bandwidth / 1e9:.0f} GB/s"
     )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    terminalreporter.write_line(f"peak memory of this process {peak:.0f} MiB")
     for (test, point, engine), bench in rows.items():
         if engine == "core":
             peaks = ", ".join(

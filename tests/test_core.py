@@ -166,3 +166,12 @@ def test_a_second_backward_pass_gives_the_same() -> None:
     a.x[...] = np.nan  # the tape does not need it
     first, second = (nr.backward(tape, a.dy, a.dh_n) for _ in range(2))
     assert_same_bits(first.params | {"x": first.x}, second.params | {"x": second.x})
+
+
+@pytest.mark.parametrize(("cell", "numbers"), [("rnn_tanh", 1), ("gru", 5), ("lstm", 6)])
+@pytest.mark.parametrize("hidden", [128, 256])
+def test_tape_takes_what_the_equations_need(cell: str, numbers: int, hidden: int) -> None:
+    params = nr.init_params(cell, 64, hidden)
+    tape = nr.forward(cell, np.zeros((100, 8, 64), np.float32), params).tape
+    needed = 4 * 100 * 8 * (64 + numbers * hidden)  # x, states and gates of every step
+    assert needed < tape.nbytes < 1.1 * needed

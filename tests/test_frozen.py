@@ -50,6 +50,19 @@ def test_is_a_copy_that_cannot_be_changed() -> None:
         nr.update(frozen, {name: np.ones_like(w) for name, w in frozen.items()}, rule=nr.SGD(0.1))
 
 
+def test_bfloat16() -> None:
+    params, x = network("lstm", "float32")
+    expected = nr.forward("lstm", x, params, precision="bfloat16").y
+    for precision in (None, "bfloat16"):
+        frozen = nr.freeze("lstm", params, precision=precision)
+        np.testing.assert_array_equal(
+            nr.forward("lstm", x, frozen, precision="bfloat16").y, expected
+        )
+        np.testing.assert_array_equal(
+            nr.forward("lstm", x, frozen).y, nr.forward("lstm", x, params).y
+        )
+
+
 def test_tape_outlives_the_frozen_parameters() -> None:
     params, x = network("lstm", "float64")
     expected = nr.backward(nr.forward("lstm", x, params).tape).x

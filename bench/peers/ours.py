@@ -13,9 +13,10 @@ def prepare(problem: Problem, threads: int) -> dict[str, Call]:
     nr.set_num_threads(threads)
     cell, x, params, dy = problem.cell, problem.x, problem.params, problem.dy
     lengths = problem.point.lengths
+    frozen = nr.freeze(cell, params)  # inference, like the peers', has its weights packed before
 
     def forward() -> Output:
-        return nr.forward(cell, x, params, lengths=lengths, need_grad=False)
+        return nr.forward(cell, x, frozen, lengths=lengths, need_grad=False)
 
     def tape() -> Output:
         return nr.forward(cell, x, params, lengths=lengths)

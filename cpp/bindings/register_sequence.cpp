@@ -69,7 +69,17 @@ std::vector<Weights<T>> weights_of(const Network& net) {
   return by_direction<Weights<T>>(net, [&](int i) { return data<T>(net.arrays[size_t(i)]); });
 }
 
-std::unique_ptr<Frozen> freeze(const py::object& cell, const py::object& params) {
+// Whether products take operands in bfloat16.
+bool bf16_in(const py::object& precision, const Network& net) {
+  if (precision.is_none()) return false;
+  const std::string name = text_in("precision", precision);
+  if (name != "bfloat16") refuse_value("precision", "None or 'bfloat16'", "'" + name + "'");
+  if (!net.float32) refuse_value("precision", "None for float64 parameters", "'bfloat16'");
+  return true;
+}
+
+std::unique_ptr<Frozen> freeze(const py::object& cell, const py::object& params,
+                               const py::object& precision) {
   auto frozen = std::make_unique<Frozen>();
   frozen->net = read_network(text_in("cell", cell), dict_in("params", params));
   const Network& net = frozen->net;
@@ -78,12 +88,13 @@ std::unique_ptr<Frozen> freeze(const py::object& cell, const py::object& params)
       refuse_value(net.names[i].cast<std::string>(), "a read-only array", "a writeable one");
     }
   }
+  const bool bf16 = bf16_in(precision, net);
   const int threads = threads_of(py::none());
   without_gil([&] {
     if (net.float32) {
-      frozen->f32 = pack_weights(net.cell.name, net.shape, weights_of<float>(net), threads);
+      frozen->f32 = pack_weights(net.cell.name, net.shape, weights_of<float>(net), bf16, threads);
     } else {
-      frozen->f64 = pack_weights(net.cell.name, net.shape, weights_of<double>(net), threads);
+      frozen->f64 = pack_weights(net.cell.name, net.shape, weights_of<double>(net), bf16, threads);
     }
   });
   return frozen;
@@ -161,11 +172,7 @@ py::tuple forward_any(const py::object& cell, const py::object& x, const py::obj
     net = read_network(text_in("cell", cell), dict_in("params", params));
   }
   const bool batch_first = flag_in("batch_first", first), need_grad = flag_in("need_grad", grad);
-  const bool bf16 = !precision.is_none();
-  if (bf16 && text_in("precision", precision) != "bfloat16") {
-    refuse_value("precision", "None or 'bfloat16'", "'" + text_in("precision", precision) + "'");
-  }
-  if (bf16 && !net.float32) refuse_value("precision", "None for float64 parameters", "'bfloat16'");
+  const bool bf16 = bf16_in(precision, net);
   const int threads = threads_of(num_threads);
   const auto run = net.float32 ? forward_of<float> : forward_of<double>;
   return run(std::move(net), frozen, x, h0, c0, lengths, batch_first, need_grad, bf16, threads);
@@ -230,9 +237,12 @@ void register_sequence(py::module_& m) {
   };
   const py::custom_type_setup setup(not_from_python);
   py::class_<TapeHandle>(m, "Tape", py::is_final(), setup)
-      .def_property_readonly("cell", [](const TapeHandle& tape) { return tape.net.cell.name; });
+      .def_property_readonly("cell", [](const TapeHandle& tape) { return tape.net.cell.name; })
+      .def_property_readonly("nbytes", [](const TapeHandle& handle) {
+        return std::visit([](const auto& tape) { return bytes_of(*tape); }, handle.tape);
+      });
   py::class_<Frozen>(m, "Frozen", py::is_final(), setup);
-  m.def("freeze", freeze, py::arg("cell"), py::arg("params"));
+  m.def("freeze", freeze, py::arg("cell"), py::arg("params"), py::arg("precision"));
   m.def("forward", forward_any, py::arg("cell"), py::arg("x"), py::arg("params"), py::arg("h0"),
         py::arg("c0"), py::arg("lengths"), py::arg("batch_first"), py::arg("need_grad"),
         py::arg("precision"), py::arg("num_threads"));

@@ -69,12 +69,11 @@ void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direct
   op.offset = schedule.offset.data();
   op.reverse = d == 1;
   op.segments = tape.inputs(layer, op.input);
-  const PackedForward<T, E>* packed = &to.packed;
-  if constexpr (kSame) {
-    if (call.packed) packed = &call.packed->directions[size_t(index)];
-  }
-  if (packed == &to.packed) {
+  const PackedForward<T, E>* packed =
+      call.packed ? call.packed->template direction<E>(index) : nullptr;
+  if (!packed) {
     to.packed = pack_direction<T, E>(cell, call.weights[size_t(index)], shape, layer, call.threads);
+    packed = &to.packed;
   }
   for (int s = 0; s < op.segments; ++s) op.input[s].b = packed->input[s].get();
   op.recurrent = packed->recurrent.get();

@@ -29,11 +29,19 @@ PackedForward<T, E> pack_direction(const cpu::CellKernels<T>& cell, const Weight
 template <class T>
 std::shared_ptr<const PackedWeights<T>> pack_weights(const std::string& cell, const Shape& shape,
                                                      const std::vector<Weights<T>>& weights,
-                                                     int threads) {
+                                                     bool bf16, int threads) {
+  const cpu::CellKernels<T>& kernel = cell_kernels<T>(cell);
   auto packed = std::make_shared<PackedWeights<T>>();
   for (size_t i = 0; i < weights.size(); ++i) {
-    packed->directions.push_back(pack_direction<T, T>(cell_kernels<T>(cell), weights[i], shape,
-                                                      int(i) / shape.directions, threads));
+    const int layer = int(i) / shape.directions;
+    if constexpr (sizeof(T) == 4) {
+      if (bf16) {
+        packed->bf16.push_back(
+            pack_direction<T, cpu::Bf16Pair>(kernel, weights[i], shape, layer, threads));
+        continue;
+      }
+    }
+    packed->same.push_back(pack_direction<T, T>(kernel, weights[i], shape, layer, threads));
   }
   return packed;
 }
@@ -47,8 +55,8 @@ NORMRNN_INSTANTIATE(float, cpu::Bf16Pair)
 #undef NORMRNN_INSTANTIATE
 
 template std::shared_ptr<const PackedWeights<float>> pack_weights(
-    const std::string&, const Shape&, const std::vector<Weights<float>>&, int);
+    const std::string&, const Shape&, const std::vector<Weights<float>>&, bool, int);
 template std::shared_ptr<const PackedWeights<double>> pack_weights(
-    const std::string&, const Shape&, const std::vector<Weights<double>>&, int);
+    const std::string&, const Shape&, const std::vector<Weights<double>>&, bool, int);
 
 }  // namespace normrnn

@@ -17,7 +17,17 @@ struct PackedForward {
 template <class T>
 class PackedWeights {
  public:
-  std::vector<PackedForward<T, T>> directions;  // [L*D]
+  std::vector<PackedForward<T, T>> same;  // [L*D] each, one of them filled
+  std::vector<PackedForward<T, cpu::Bf16Pair>> bf16;
+
+  template <class E>
+  const PackedForward<T, E>* direction(int index) const {  // null if packed for other operands
+    if constexpr (cpu::kNumbersIn<E> == 1) {
+      return same.empty() ? nullptr : &same[size_t(index)];
+    } else {
+      return bf16.empty() ? nullptr : &bf16[size_t(index)];
+    }
+  }
 };
 
 template <class T, class E>

@@ -6,6 +6,19 @@
 
 namespace normrnn {
 template <class T>
+int64_t bytes_of(const Tape<T>& tape) {
+  int64_t bytes = tape.x_copy.bytes() + tape.x_pairs.bytes();
+  for (const LayerTape<T>& layer : tape.layers) {
+    bytes += layer.gates.bytes() + layer.h.bytes();
+    for (const Buffer<T>& state : layer.state) bytes += state.bytes();
+  }
+  return bytes;
+}
+
+template int64_t bytes_of(const Tape<float>&);
+template int64_t bytes_of(const Tape<double>&);
+
+template <class T>
 uint64_t weights_fingerprint(const std::vector<Weights<T>>& weights, const Shape& shape, int gates,
                              int threads) {
   struct Piece {

@@ -43,6 +43,7 @@ class Buffer {
   ~Buffer() {
     if (data_) give_memory(data_, count_ * int64_t(sizeof(T)));
   }
+  int64_t bytes() const { return count_ * int64_t(sizeof(T)); }
   T* get() { return data_; }
   const T* get() const { return data_; }
 

@@ -28,10 +28,12 @@ class FrozenParams(Mapping[str, Array]):
     ('rnn_tanh', False)
     """
 
-    def __init__(self, cell: str, params: Mapping[str, Array]) -> None:
+    def __init__(
+        self, cell: str, params: Mapping[str, Array], precision: str | None = None
+    ) -> None:
         self._params = {name: _immutable(w) for name, w in params.items()}
         self.cell = cell
-        self.handle = _core.freeze(cell, self._params)
+        self.handle = _core.freeze(cell, self._params, precision)
 
     def __getitem__(self, name: str) -> Array:
         return self._params[name]
@@ -46,7 +48,7 @@ class FrozenParams(Mapping[str, Array]):
         return f"FrozenParams({self.cell!r}, {sorted(self._params)})"
 
 
-def freeze(cell: str, params: Mapping[str, Array]) -> FrozenParams:
+def freeze(cell: str, params: Mapping[str, Array], *, precision: str | None = None) -> FrozenParams:
     """Copy parameters into a form that cannot change, so that forward passes need not pack them.
 
     `forward` puts the weights into the order in which its kernels read them at every call, since
@@ -60,6 +62,8 @@ def freeze(cell: str, params: Mapping[str, Array]) -> FrozenParams:
         "rnn_tanh", "rnn_relu", "gru" or "lstm".
     params : mapping of str to ndarray
         As for `forward`.
+    precision : None or "bfloat16"
+        That of the calls to come. Others work too, but pack the weights again.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def freeze(cell: str, params: Mapping[str, Array]) -> FrozenParams:
     """
     if not isinstance(params, Mapping):
         raise TypeError(f"params: expected a mapping, got {type(params).__name__}")
-    return FrozenParams(cell, params)
+    return FrozenParams(cell, params, precision)
 
 
 def _immutable(w: Array) -> Array:

@@ -24,7 +24,8 @@ class Output:
     c_n : ndarray, [L*D, B, H], or None
         The same for the LSTM's c; None for other cells.
     tape : object or None
-        What ``backward`` needs, for it alone to read; None with ``need_grad=False``.
+        What ``backward`` needs, for it alone to read; None with ``need_grad=False``. The compiled
+        core's has ``cell`` and ``nbytes``, the memory that it occupies.
     """
 
     y: NDArray[Any]

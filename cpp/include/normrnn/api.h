@@ -44,14 +44,15 @@ struct WeightGradients {  // the same shapes; null where the weight is
 template <class T>
 class Tape;  // what a forward pass leaves for the backward pass
 
-// The weights of a network as the forward pass reads them, made once for many calls. It holds copies:
+// The weights of a network as the forward pass reads them, for operands as in ForwardCall::bf16, made
+// once for many calls. It holds copies:
 // whoever keeps it sees to it that the weights do not change meanwhile.
 template <class T>
 class PackedWeights;
 template <class T>
 std::shared_ptr<const PackedWeights<T>> pack_weights(const std::string& cell, const Shape& shape,
                                                      const std::vector<Weights<T>>& weights,
-                                                     int threads);
+                                                     bool bf16, int threads);
 
 template <class T>
 struct ForwardCall {
@@ -75,6 +76,10 @@ struct ForwardCall {
 // Returns null without need_grad. The weights must stay where they are for as long as the tape.
 template <class T>
 std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call);
+
+// Memory that a tape owns.
+template <class T>
+int64_t bytes_of(const Tape<T>& tape);
 
 template <class T>
 struct BackwardCall {
