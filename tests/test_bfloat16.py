@@ -63,6 +63,19 @@ def test_rounds_to_nearest_even() -> None:
     assert expected[:3].tolist() == [1.0, 1.015625, 1.0078125]
 
 
+@pytest.mark.parametrize("hidden", [1, 3, 16])
+def test_padding_is_not_read(hidden: int) -> None:
+    params = {
+        "weight_ih_l0": np.ones((hidden, 1), np.float32),
+        "weight_hh_l0": np.eye(hidden, dtype=np.float32),
+    }
+    x = np.array([np.inf, 0, 3.4e38, -1], np.float32).reshape(4, 1, 1)
+    y = nr.forward("rnn_tanh", x, params, precision="bfloat16").y
+    expected = reference.forward("rnn_tanh", x, params, precision="bfloat16").y
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(y, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("batch", [1, 5, 40])
 @pytest.mark.parametrize("cell", CELLS)
 def test_same_bits_for_any_number_of_threads(cell: str, batch: int) -> None:

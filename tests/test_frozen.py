@@ -88,6 +88,12 @@ def test_empty_input() -> None:
             ValueError,
             r"weight_hh_l0: expected shape \(21, 7\), got \(21, 6\)",
         ),
+        (
+            "gru",
+            {"weight_hh_l0": np.ma.masked_less(np.zeros((21, 7), np.float32), 0)},
+            TypeError,
+            "weight_hh_l0: expected an array without a mask",
+        ),
         ("nope", {}, ValueError, "cell: expected one of .*, got 'nope'"),
     ],
 )

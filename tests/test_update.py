@@ -334,6 +334,18 @@ def test_one_pass_shows_a_gradient_that_is_not_finite() -> None:
     np.testing.assert_array_equal(np.delete(params["weight"], 3), np.full(39, np.float32(0.5)))
 
 
+def test_clipping_reads_first_and_refuses() -> None:
+    params = {"weight": np.ones(40)}
+    grads = {"weight": np.full(40, 1e160)}  # its squares are infinite, its norm is not
+    info = nr.update(params, grads, rule=nr.SGD(1.0), clip_norm=1.0, check_finite=False)
+    assert info.grad_norm == pytest.approx(np.sqrt(40) * 1e160)
+    assert info.update_norm == pytest.approx(1.0)
+    before, grads["weight"][7] = params["weight"].copy(), np.inf
+    with pytest.raises(FloatingPointError, match="got inf at index"):
+        nr.update(params, grads, rule=nr.SGD(1.0), clip_norm=1.0, check_finite=False)
+    np.testing.assert_array_equal(params["weight"], before)
+
+
 def test_check_finite_is_a_flag() -> None:
     params = {"weight": np.ones(4)}
     with pytest.raises(TypeError, match=r"^check_finite: expected True or False, got int$"):

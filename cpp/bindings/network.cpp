@@ -1,6 +1,7 @@
 #include "network.h"
 
 #include <algorithm>
+#include <deque>
 
 namespace normrnn::bindings {
 namespace {
@@ -9,7 +10,8 @@ constexpr const char* kKinds[] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh"
 
 // Made once and kept: making a name again and again took longer than a step of a small network.
 const py::str& name_of(int kind, int layer, int direction) {
-  static std::vector<py::str>& names = *new std::vector<py::str>;  // outlives the interpreter
+  // A deque, for names in use stay where they are. It outlives the interpreter.
+  static std::deque<py::str>& names = *new std::deque<py::str>;
   const size_t index = size_t((layer * 2 + direction) * 4 + kind);
   while (names.size() <= index) {
     const size_t next = names.size();

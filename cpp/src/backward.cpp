@@ -49,19 +49,29 @@ class BackwardPass {
     cpu::Rows<const T> dy{call_.dy, shape_.directions * shape_.hidden, schedule_.slots()};
     Buffer<T> d_output;  // of the layer at work, from the one above
     for (int layer = shape_.layers - 1; layer >= 0; --layer) {
-      Buffer<T> d_gates[2];
-      Buffer<E> operands[2];  // the same in bfloat16
-      through_time(layer, dy, d_gates, operands);
-      weight_gradients(layer, d_gates);
+      Layer one;
+      prepare(layer, dy, one);
+      if (two_in_step(layer)) {
+        Layer below;
+        Buffer<T> between = both_in_step(layer, one, below);
+        weight_gradients(layer, one.d_gates);
+        one = std::move(below);
+        --layer;
+      } else {
+        through_time(layer, one);
+      }
+      weight_gradients(layer, one.d_gates);
       cpu::Rows<T> d_input{call_.dx, shape_.input, schedule_.slots()};
       if (layer > 0) {
-        const int64_t width = shape_.directions * shape_.hidden;
-        const int64_t ld = padded_row<T>(width, kernels_.lanes);
-        d_output = Buffer<T>(product(schedule_.rows(), ld));
-        d_input = {d_output.get(), ld, nullptr};
-        dy = {d_output.get(), ld, nullptr};
+        d_output = outputs();
+        d_input = {d_output.get(), outputs_ld(), nullptr};
+        dy = {d_output.get(), outputs_ld(), nullptr};
       }
-      input_gradient(layer, d_gates, operands, d_input);
+      Buffer<E> packed[2];
+      const cpu::MatMul<T, E> op = input_gradient(layer, one, d_input, packed);
+      const int64_t work = op.rows * op.columns * cell_.gates * shape_.hidden;
+      run_parallel(workers_for(work, call_.threads),
+                   [&](Worker& worker) { with_operands<E>(kernels_).matmul(op, worker); });
     }
     zero_padding(tape_, call_.dx, shape_.input);
   }
@@ -74,33 +84,79 @@ class BackwardPass {
     Buffer<T> d_state;
     Buffer<double> norm_parts;
   };
-
-  void through_time(int layer, cpu::Rows<const T> dy, Buffer<T>* d_gates, Buffer<E>* operands) {
+  struct Layer {
+    Buffer<T> d_gates[2];
+    Buffer<E> operands[2];  // the same in bfloat16
     Direction direction[2];
+  };
+
+  // dL/d output of a layer, [N, outputs_ld]
+  int64_t outputs_ld() const {
+    return padded_row<T>(shape_.directions * shape_.hidden, kernels_.lanes);
+  }
+  Buffer<T> outputs() const { return Buffer<T>(product(schedule_.rows(), outputs_ld())); }
+
+  void prepare(int layer, cpu::Rows<const T> dy, Layer& to) {
     for (int d = 0; d < shape_.directions; ++d) {
-      d_gates[d] = Buffer<T>(product(schedule_.rows(), gates_ld_));
+      to.d_gates[d] = Buffer<T>(product(schedule_.rows(), gates_ld_));
       cpu::Rows<const T> own = dy;
       if (own.data) own.data += d * shape_.hidden;
-      prepare(layer, d, own, d_gates[d].get(), direction[d]);
+      prepare(layer, d, own, to.d_gates[d].get(), to.direction[d]);
       if constexpr (kSame) {
-        direction[d].op.operands = d_gates[d].get();
+        to.direction[d].op.operands = to.d_gates[d].get();
       } else {
-        operands[d] = Buffer<E>(product(schedule_.rows(), operands_ld_));
-        direction[d].op.operands = operands[d].get();
+        to.operands[d] = Buffer<E>(product(schedule_.rows(), operands_ld_));
+        to.direction[d].op.operands = to.operands[d].get();
       }
     }
-    const int64_t depth = cell_.gates * shape_.hidden;
-    const LayerCost cost{panels_, depth * shape_.hidden, int64_t(sizeof(E)) / cpu::kNumbersIn<E>,
-                         kernels_.lanes};
+  }
+
+  LayerCost cost() const {
+    return {panels_, cell_.gates * shape_.hidden * shape_.hidden,
+            int64_t(sizeof(E)) / cpu::kNumbersIn<E>, kernels_.lanes};
+  }
+
+  void through_time(int layer, Layer& one) {
     run_directions(
-        schedule_, cost, call_.threads, direction, shape_.directions,
-        [](Direction& one, const Plan& plan) { one.op.row_begin = plan.rows(); },
-        [&](const Direction& one, Worker& worker) {
-          with_operands<E>(cell_).backward(one.op, worker);
+        schedule_, cost(), call_.threads, one.direction, shape_.directions,
+        [](Direction& direction, const Plan& plan) { direction.op.row_begin = plan.rows(); },
+        [&](const Direction& direction, Worker& worker) {
+          with_operands<E>(cell_).backward(direction.op, worker);
         });
     for (int d = 0; d < shape_.directions; ++d) {
-      copy_results(layer * shape_.directions + d, direction[d]);
+      copy_results(layer * shape_.directions + d, one.direction[d]);
     }
+  }
+
+  // Whether a layer and the one below it are expected to be faster at the same time.
+  bool two_in_step(int layer) const {
+    if (call_.threads < 2 || shape_.directions > 1 || layer == 0) return false;
+    LayerCost below = cost();  // which also does the product with U of the layer above
+    below.row_work *= 2;
+    const Plan whole = make_plan(schedule_, cost(), call_.threads);
+    return in_step(make_plan(schedule_, below, 1), make_plan(schedule_, cost(), 1), whole, whole);
+  }
+
+  // Returns what the upper layer sent to the lower one.
+  Buffer<T> both_in_step(int layer, Layer& above, Layer& below) {
+    Buffer<T> between = outputs();
+    prepare(layer - 1, {between.get(), outputs_ld(), nullptr}, below);
+    Buffer<E> packed[2];
+    const cpu::MatMul<T, E> sent =
+        input_gradient(layer, above, {between.get(), outputs_ld(), nullptr}, packed);
+    const Plan alone = make_plan(schedule_, cost(), 1);
+    cpu::LayerBackward<T, E>&lead = above.direction[0].op, &follow = below.direction[0].op;
+    lead.row_begin = follow.row_begin = alone.rows();
+    lead.pace = cpu::Pace::kLead;
+    follow.pace = cpu::Pace::kFollow;
+    follow.above = &sent;
+    follow.above_rows = std::max(shape_.batch, schedule_.rows() / kLag);
+    run_in_step(lead, follow, [&](const cpu::LayerBackward<T, E>& op, Worker& worker) {
+      with_operands<E>(cell_).backward(op, worker);
+    });
+    copy_results(layer, above.direction[0]);
+    copy_results(layer - 1, below.direction[0]);
+    return between;
   }
 
   void prepare(int layer, int d, cpu::Rows<const T> dy, T* d_gates, Direction& to) {
@@ -204,26 +260,21 @@ class BackwardPass {
     }
   }
 
-  void input_gradient(int layer, const Buffer<T>* d_gates, const Buffer<E>* operands,
-                      cpu::Rows<T> d_input) {
-    const int64_t columns = tape_.input_of(layer);
-    Buffer<E> packed[2];
+  // The product that makes dL/d input of a layer from its gates; packed: U of each direction.
+  cpu::MatMul<T, E> input_gradient(int layer, const Layer& from, cpu::Rows<T> d_input,
+                                   Buffer<E>* packed) const {
     cpu::MatMul<T, E> op{};
     op.rows = schedule_.rows();
-    op.columns = columns;
+    op.columns = tape_.input_of(layer);
     op.segments = shape_.directions;
     op.c = d_input;
     for (int d = 0; d < shape_.directions; ++d) {
-      packed[d] = pack_gate_rows(tape_.weights[layer * shape_.directions + d].ih, columns,
+      packed[d] = pack_gate_rows(tape_.weights[layer * shape_.directions + d].ih, op.columns,
                                  [&](int g) { return place_of_input(g); });
-      const E* a = nullptr;
-      if constexpr (kSame) a = d_gates[d].get();
-      if constexpr (!kSame) a = operands[d].get();
-      op.segment[d] = {a, operands_ld_, cell_.gates * gate_operands_, packed[d].get()};
+      op.segment[d] = {from.direction[d].op.operands, operands_ld_, cell_.gates * gate_operands_,
+                       packed[d].get()};
     }
-    const int64_t work = op.rows * columns * cell_.gates * shape_.hidden;
-    run_parallel(workers_for(work, call_.threads),
-                 [&](Worker& worker) { with_operands<E>(kernels_).matmul(op, worker); });
+    return op;
   }
 
   // Place of a gate among those that the input saw; see Layout in cpu/layer-inl.h.
@@ -243,7 +294,9 @@ class BackwardPass {
     }
     const int64_t size = product(panels, kernels_.panel_width, depth);
     Buffer<E> packed(size);
-    if (!kSame) std::memset(static_cast<void*>(packed.get()), 0, size_t(size) * sizeof(E));
+    if (cpu::kNumbersIn<E> * gate_operands_ != shape_.hidden) {  // not all rows are written
+      std::memset(static_cast<void*>(packed.get()), 0, size_t(size) * sizeof(E));
+    }
     parallel_for(call_.threads, panels, product(depth, columns), [&](int64_t p) {
       with_operands<E>(kernels_).pack(w, columns, block, cell_.gates, depth, columns, p, p + 1,
                                       packed.get());

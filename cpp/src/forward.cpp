@@ -144,31 +144,69 @@ void copy_final(const ForwardCall<T>& call, const Tape<T>& tape, int index,
 }
 
 template <class T, class E>
-void forward_layer(const ForwardCall<T>& call, Tape<T>& tape, int layer) {
+LayerCost cost_of(const Tape<T>& tape, int layer) {
   const cpu::CellKernels<T>& cell = *tape.cell;
+  const int64_t depth = tape.input_of(layer) + tape.shape.hidden;
+  return {panels_of(tape.shape.hidden, cell.panel_units), depth * tape.shape.hidden * cell.gates,
+          int64_t(sizeof(E)) / cpu::kNumbersIn<E>, kernels<T>().lanes};
+}
+
+template <class T, class E>
+void forward_layer(const ForwardCall<T>& call, Tape<T>& tape, int layer) {
   const Shape& shape = call.shape;
   Direction<T, E> direction[2];
   for (int d = 0; d < shape.directions; ++d) prepare(call, tape, layer, d, direction[d]);
-  const int64_t depth = tape.input_of(layer) + shape.hidden;
-  const LayerCost cost{panels_of(shape.hidden, cell.panel_units), depth * shape.hidden * cell.gates,
-                       int64_t(sizeof(E)) / cpu::kNumbersIn<E>, kernels<T>().lanes};
   run_directions(
-      tape.schedule, cost, call.threads, direction, shape.directions,
+      tape.schedule, cost_of<T, E>(tape, layer), call.threads, direction, shape.directions,
       [&](Direction<T, E>& one, const Plan& plan) { take_plan(tape, plan, one); },
       [&](const Direction<T, E>& one, Worker& worker) {
-        with_operands<E>(cell).forward(one.op, worker);
+        with_operands<E>(*tape.cell).forward(one.op, worker);
       });
   for (int d = 0; d < shape.directions; ++d) {
     copy_final(call, tape, layer * shape.directions + d, direction[d].op);
   }
 }
 
-template <class T>
-void run_layer(const ForwardCall<T>& call, Tape<T>& tape, int layer) {
-  if constexpr (sizeof(T) == 4) {
-    if (call.bf16) return forward_layer<T, cpu::Bf16Pair>(call, tape, layer);
+// A layer and the one above it at the same time, if that is expected to be faster.
+template <class T, class E>
+bool forward_in_step(const ForwardCall<T>& call, Tape<T>& tape, int layer) {
+  if (call.threads < 2 || call.shape.directions > 1 || layer + 1 >= call.shape.layers) return false;
+  Plan alone[2], whole[2];
+  for (int i = 0; i < 2; ++i) {
+    const LayerCost cost = cost_of<T, E>(tape, layer + i);
+    alone[i] = make_plan(tape.schedule, cost, 1);
+    whole[i] = make_plan(tape.schedule, cost, call.threads);
   }
-  forward_layer<T, T>(call, tape, layer);
+  if (!in_step(alone[0], alone[1], whole[0], whole[1])) return false;
+  Direction<T, E> both[2];
+  for (int i = 0; i < 2; ++i) {
+    prepare(call, tape, layer + i, 0, both[i]);
+    take_plan(tape, alone[i], both[i]);
+    both[i].op.pace = i == 0 ? cpu::Pace::kLead : cpu::Pace::kFollow;
+  }
+  cpu::LayerForward<T, E>& follow = both[1].op;
+  follow.product_rows =
+      std::min(follow.product_rows, std::max(call.shape.batch, tape.schedule.rows() / kLag));
+  run_in_step(both[0], both[1], [&](const Direction<T, E>& one, Worker& worker) {
+    with_operands<E>(*tape.cell).forward(one.op, worker);
+  });
+  for (int i = 0; i < 2; ++i) copy_final(call, tape, layer + i, both[i].op);
+  return true;
+}
+
+template <class T, class E>
+void forward_stack(const ForwardCall<T>& call, Tape<T>& tape) {
+  for (int layer = 0; layer < call.shape.layers;) {
+    const int first = layer;
+    if (forward_in_step<T, E>(call, tape, layer)) {
+      layer += 2;
+    } else {
+      forward_layer<T, E>(call, tape, layer++);
+    }
+    for (int below = std::max(0, first - 1); !call.need_grad && below < layer - 1; ++below) {
+      for (int d = 0; d < call.shape.directions; ++d) tape.at(below, d) = {};  // not read again
+    }
+  }
 }
 
 }  // namespace
@@ -190,17 +228,17 @@ std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call) {
     tape->fingerprint =
         weights_fingerprint(call.weights, call.shape, tape->cell->gates, call.threads);
   }
-  tape->bf16 = call.bf16;
-  if (call.need_grad || !call.bf16) take_input(call, *tape, lanes);
+  tape->bf16 = sizeof(T) == 4 && call.bf16;
+  if (call.need_grad || !tape->bf16) take_input(call, *tape, lanes);
   if constexpr (sizeof(T) == 4) {
-    if (call.bf16) take_pairs(call, *tape, lanes);
-  }
-  for (int layer = 0; layer < call.shape.layers; ++layer) {
-    run_layer(call, *tape, layer);
-    for (int d = 0; !call.need_grad && layer && d < call.shape.directions; ++d) {
-      tape->at(layer - 1, d) = {};  // read for the last time
+    if (tape->bf16) {
+      take_pairs(call, *tape, lanes);
+      forward_stack<T, cpu::Bf16Pair>(call, *tape);
+      tape->x_pairs = {};  // the backward pass makes its own operands
+      for (LayerTape<T>& layer : tape->layers) layer.h = {};
     }
   }
+  if (!tape->bf16) forward_stack<T, T>(call, *tape);
   zero_padding(*tape, call.y, call.shape.directions * call.shape.hidden);
   return call.need_grad ? tape : nullptr;
 }

@@ -69,6 +69,12 @@ Plan make_plan(const Schedule& schedule, const LayerCost& cost, int threads) {
   return plan;
 }
 
+bool in_step(const Plan& alone, const Plan& alone_above, const Plan& whole,
+             const Plan& whole_above) {
+  const double slower = std::max(alone.nanoseconds, alone_above.nanoseconds);
+  return kWakeTeam + slower * (1 + 1.0 / kLag) < whole.nanoseconds + whole_above.nanoseconds;
+}
+
 bool side_by_side(const Plan& half, const Plan& whole) {
   return kWakeTeam + half.nanoseconds < 2 * whole.nanoseconds;
 }

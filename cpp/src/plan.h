@@ -26,6 +26,12 @@ struct Plan {
 
 Plan make_plan(const Schedule& schedule, const LayerCost& cost, int threads);
 
+// Whether two neighbouring layers at the same time, each on one worker as in its `alone`, beat one
+// after the other with all threads.
+bool in_step(const Plan& alone, const Plan& alone_above, const Plan& whole,
+             const Plan& whole_above);
+constexpr int64_t kLag = 8;  // the second is about an eighth of the sequence behind
+
 // Whether both directions side by side, with half of the threads each as in `half`, beat one after
 // the other with all threads as in `whole`.
 bool side_by_side(const Plan& half, const Plan& whole);

@@ -51,6 +51,20 @@ void run_directions(const Schedule& schedule, const LayerCost& cost, int threads
   }
 }
 
+// Runs f(op, worker) for two layers at the same time: lead, and the one that follows it.
+template <class Op, class F>
+void run_in_step(const Op& lead, const Op& follow, F&& f) {
+  run_parallel(2, [&](Worker& worker) {
+    if (worker.size() == 1) {  // the pool was busy
+      f(lead, worker);
+      f(follow, worker);
+    } else {
+      Worker part = worker.part(2);
+      f(part.group() == 0 ? lead : follow, part);
+    }
+  });
+}
+
 // Zeroes the rows of a caller's array [T*B, width] that no packed row stands for.
 template <class T>
 void zero_padding(const Tape<T>& tape, T* rows, int64_t width) {

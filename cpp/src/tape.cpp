@@ -7,9 +7,9 @@
 namespace normrnn {
 template <class T>
 int64_t bytes_of(const Tape<T>& tape) {
-  int64_t bytes = tape.x_copy.bytes() + tape.x_pairs.bytes();
+  int64_t bytes = tape.x_copy.bytes();
   for (const LayerTape<T>& layer : tape.layers) {
-    bytes += layer.gates.bytes() + layer.h.bytes();
+    bytes += layer.gates.bytes();
     for (const Buffer<T>& state : layer.state) bytes += state.bytes();
   }
   return bytes;

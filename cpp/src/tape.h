@@ -15,7 +15,7 @@ template <class T>
 struct LayerTape {
   Buffer<T> state[kMaxStates];  // initial block, then packed rows (or two blocks in turn)
   Buffer<T> gates;              // [N, kTape, state_ld]
-  Buffer<cpu::Bf16Pair> h;      // states[0] as operands in bfloat16, in the same rows
+  Buffer<cpu::Bf16Pair> h;      // states[0] as operands in bfloat16, during the forward pass
 };
 
 template <class T>
@@ -30,9 +30,9 @@ class Tape {
   bool frozen;           // the weights cannot have changed
   uint64_t fingerprint;  // else: of the weights as they were
   Buffer<T> x_copy;
-  cpu::Rows<const T> x;  // packed rows of the input, without slots
-  bool bf16;             // products take operands in bfloat16
-  Buffer<cpu::Bf16Pair> x_pairs;
+  cpu::Rows<const T> x;           // packed rows of the input, without slots
+  bool bf16;                      // products take operands in bfloat16
+  Buffer<cpu::Bf16Pair> x_pairs;  // during the forward pass
   int64_t x_pairs_ld, h_pairs_ld;
   std::vector<LayerTape<T>> layers;
 

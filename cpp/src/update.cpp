@@ -59,19 +59,13 @@ double careful_norm(const std::vector<UpdateTensor<T>>& tensors) {
   return largest * std::sqrt(sum);
 }
 
-template <class T>
-double norm_of(double squares, const UpdateCall<T>& call) {
-  return std::isfinite(squares) || !call.check_finite ? std::sqrt(squares)
-                                                      : careful_norm(call.tensors);
-}
-
 }  // namespace
 
 template <class T>
 UpdateResult update(const UpdateCall<T>& call) {
   const cpu::Kernels<T>& kernel = kernels<T>();
   const std::vector<Block> blocks = blocks_of(call.tensors);
-  const bool look_first = call.check_finite || std::isfinite(call.clip_norm);
+  const bool look_first = call.check_finite || std::isfinite(call.clip_norm);  // and refuse
 
   double grad_squares = 0;
   if (look_first) {
@@ -83,7 +77,8 @@ UpdateResult update(const UpdateCall<T>& call) {
     for (const double s : squares) grad_squares += s;
   }
   UpdateResult result{};
-  result.grad_norm = norm_of(grad_squares, call);
+  result.grad_norm =
+      std::isfinite(grad_squares) ? std::sqrt(grad_squares) : careful_norm(call.tensors);
   result.clip_scale = result.grad_norm > call.clip_norm ? call.clip_norm / result.grad_norm : 1.0;
 
   std::vector<cpu::UpdateSums> sums(blocks.size());

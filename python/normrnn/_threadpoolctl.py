@@ -33,7 +33,7 @@ def register() -> None:
             return _core.get_num_threads()
 
         def set_num_threads(self, num_threads: int) -> None:
-            _core.set_num_threads(num_threads)
+            _core.set_num_threads(min(num_threads, 1024))  # a limit above ours is none
 
         def get_version(self) -> str:
             return version("normrnn")

@@ -92,7 +92,7 @@ def freeze(cell: str, params: Mapping[str, Array], *, precision: str | None = No
 
 
 def _immutable(w: Array) -> Array:
-    if not isinstance(w, np.ndarray) or w.dtype.hasobject:
+    if not isinstance(w, np.ndarray) or w.dtype.hasobject or hasattr(w, "mask"):
         return w  # for the core to refuse
     # Over bytes: the flag of an array that owns its memory could be set back.
     return np.frombuffer(w.tobytes() or b"\0" * w.itemsize, w.dtype, w.size).reshape(w.shape)

@@ -87,9 +87,10 @@ def update(
         The gradients of the loss are scaled down to this global norm if theirs is larger.
     check_finite : bool
         Whether to read all gradients before the step and refuse one that is NaN or infinite. If
-        False, and without `clip_norm`, every array is read once: a quarter less memory to move with
-        `SGD`, an eighth with `Adam`, which counts for models much larger than the caches. Such a
-        gradient then reaches its weight, and grad_norm is not finite.
+        False, every array is read once: a quarter less memory to move with `SGD`, an eighth with
+        `Adam`, which counts for models much larger than the caches. Such a gradient then reaches
+        its weight, and grad_norm is not finite. Clipping reads the gradients first in any case,
+        and refuses.
     num_threads : int, optional
         Threads for this call. The result does not depend on it.
 
@@ -102,8 +103,8 @@ def update(
     Raises
     ------
     FloatingPointError
-        If a gradient is NaN or infinite and `check_finite` is True; names the parameter, before any
-        weight is touched.
+        If a gradient is NaN or infinite, unless `check_finite` is False and `clip_norm` None; names
+        the parameter, before any weight is touched.
     TypeError, ValueError
         If an argument does not fit; nothing is changed.
 

@@ -64,7 +64,8 @@ class Gradients:
 class UpdateInfo:
     """What ``update`` returns; every norm is the l2 norm over all parameters together.
 
-    Squares are summed in float64: a step or weight beyond 1e154 makes its norm infinite.
+    Squares are summed in float64: a step or weight beyond 1e154 makes its norm infinite, and so
+    does a gradient that was not looked at first (``check_finite=False``).
 
     Attributes
     ----------

@@ -123,8 +123,8 @@ struct UpdateCall {
   int rule;  // index in rule_names()
   T rule_scalar[kMaxScalars];
   double clip_norm;  // infinity: no clipping
-  // Look at all gradients first and throw NonFinite before any weight is touched; else one pass does
-  // everything, and a gradient that is not finite shows in grad_norm.
+  // Look at all gradients first, as clipping does anyway, and throw NonFinite before any weight is
+  // touched; else one pass does everything, and a gradient that is not finite shows in grad_norm.
   bool check_finite = true;
   int threads = 1;
 };

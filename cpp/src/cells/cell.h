@@ -19,7 +19,7 @@
 //   d_state [kStates]  in: dL/d next; out: the direct part of dL/d prev, without the path through W
 //   d_pre   [kGates]   out: dL/d pre;  d_rec [kSplit] out: dL/d rec
 //
-// The time loop, the matrix products and the storage belong to the backends (cpu/layer-inl.h).
+// The time loop, the matrix products and the storage belong to the backends (cpu/forward-inl.h).
 #pragma once
 
 #include "elementary.h"

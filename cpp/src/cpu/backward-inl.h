@@ -6,6 +6,7 @@
 namespace normrnn::NORMRNN_TARGET {
 
 using cpu::LayerBackward;
+using cpu::Pace;
 
 // dL/dh_t = product + direct part + dy_t, then the cell backwards. The tile holds the product.
 template <class Cell, class T, class E>
@@ -106,6 +107,20 @@ void add_to_d_state(const LayerBackward<T, E>& op, const T* tile, int64_t rows, 
   }
 }
 
+// dy of the steps [first, last] from the gates of the layer above, once it is done with them.
+template <class T, class E>
+bool follow_above(const LayerBackward<T, E>& op, const Clock& clock, int64_t first, int64_t last,
+                  Worker& worker) {
+  if (!worker.await(op.times - first)) return false;
+  const MatMul<T, E>& product = *op.above;
+  const int64_t begin = clock.begin(first), end = clock.begin(last) + clock.rows(last);
+  for (int64_t p = 0; p * kDenseWidth<T> < product.columns; ++p) {
+    matmul_panel(product, begin, end, p);
+    if (worker.cancelled((end - begin) * product.segment[0].k * kDenseWidth<T>)) return false;
+  }
+  return true;
+}
+
 // Steps run against the recursion; `before` below is the step after in time, done just before.
 // Rows that only begin here (their sequence ends at this step) have no product; rows whose sequence
 // began at the step before leave their product in d_state, as dL/d initial state.
@@ -118,7 +133,13 @@ void layer_backward(const LayerBackward<T, E>& op, Worker& worker) {
   alignas(64) T tile[NORMRNN_ACCUMULATORS * kLanes<T>];
   alignas(64) T zeros[NORMRNN_ACCUMULATORS * kLanes<T>] = {};
 
+  int64_t followed = op.times;  // first of the steps whose dy is there
   for (int64_t step = op.times - 1; step >= -1; --step) {
+    if (op.pace == Pace::kFollow && step >= 0 && step < followed) {
+      int64_t rows = clock.rows(step);
+      for (followed = step; followed > 0 && rows < op.above_rows;) rows += clock.rows(--followed);
+      if (!follow_above(op, clock, followed, step, worker)) return;
+    }
     const int64_t now = clock.rows(step), before = clock.rows(step + 1);
     const Range parts[3] = {overlap(share.rows, {0, min_of(now, before)}),  // running
                             overlap(share.rows, {before, now}),             // beginning
@@ -155,6 +176,7 @@ void layer_backward(const LayerBackward<T, E>& op, Worker& worker) {
       }
     }
     if (!op.row_begin && !worker.barrier()) return;
+    if (op.pace == Pace::kLead) worker.publish(op.times - step);
   }
 }
 

@@ -10,6 +10,7 @@
 namespace normrnn::NORMRNN_TARGET {
 
 using cpu::LayerForward;
+using cpu::Pace;
 
 // Row of the state block that step `step` writes; step -1 is the initial block.
 template <class T, class E>
@@ -47,7 +48,9 @@ void forward_epilogue(const LayerForward<T, E>& op, const T* tile, int64_t rows,
         store(op.state[s] + (next_row[s] + m) * op.state_ld + unit, next[s]);
       }
       if constexpr (cpu::kNumbersIn<E> > 1) {
-        store_as(op.h + (next_row[0] + m) * op.h_ld + unit / cpu::kNumbersIn<E>, next[0]);
+        // Lanes past the last unit count as 0: next to an odd one they are read.
+        store_as(op.h + (next_row[0] + m) * op.h_ld + unit / cpu::kNumbersIn<E>,
+                 first_lanes<T>(next[0], n));
       }
       if (op.tape) {
         for (int j = 0; j < Cell::kTape; ++j) {
@@ -115,9 +118,11 @@ void layer_forward(const LayerForward<T, E>& op, Worker& worker) {
       for (; chunk_end < op.times && rows + clock.rows(chunk_end) <= op.product_rows; ++chunk_end) {
         rows += clock.rows(chunk_end);
       }
+      if (op.pace == Pace::kFollow && !worker.await(chunk_end)) return;
       chunk_row = op.reverse ? clock.begin(chunk_end - 1) : clock.begin(step);
       if (!input_products<Cell>(op, share.panels, chunk_row, rows, worker)) return;
     }
+    if (op.pace == Pace::kFollow && !ahead_of_steps && !worker.await(step + 1)) return;
     const int64_t now = clock.rows(step);
     const int64_t running = min_of(now, clock.rows(step - 1));  // the others start here
     const Range parts[2] = {overlap(share.rows, {0, running}), overlap(share.rows, {running, now})};
@@ -164,6 +169,7 @@ void layer_forward(const LayerForward<T, E>& op, Worker& worker) {
       }
     }
     if (!op.row_begin && !worker.barrier()) return;
+    if (op.pace == Pace::kLead) worker.publish(step + 1);
   }
 }
 

@@ -41,6 +41,10 @@ struct Segment {
   const E* b = nullptr;  // panels, each [k, panel width]
 };
 
+// Two neighbouring layers may run at the same time, each on one worker: one leads and tells how far
+// it is, the other follows.
+enum class Pace : int { kAlone, kLead, kFollow };
+
 // One direction of one layer, forwards in time.
 template <class T, class E>
 struct LayerForward {
@@ -62,9 +66,20 @@ struct LayerForward {
   int64_t tape_ld;
   Rows<T> y;                 // [N rows of H], or null
   const int64_t* row_begin;  // [workers + 1] batch rows of each worker, or null: split units
-  // [product_rows >= batch, product_ld] for bias + U x of a chunk of steps, or null: at each step
+  // [product_rows >= rows of any step, product_ld] for bias + U x of a chunk of steps, or null: at each step
   T* input_product;
   int64_t product_rows, product_ld;
+  Pace pace;
+};
+
+// c[i, :] = bias + sum over segments of a[i, :] b, for rows [0, rows).
+template <class T, class E = T>
+struct MatMul {
+  int64_t rows, columns;
+  int segments;
+  Segment<E> segment[kMaxSegments];
+  const T* bias;  // [columns] or null
+  Rows<T> c;
 };
 
 // The same layer and direction, backwards in time.
@@ -87,16 +102,9 @@ struct LayerBackward {
   int64_t operands_ld, gate_operands;
   double* norm_parts;  // [N, panels] squared norms of dL/dh_t per row and panel of units
   const int64_t* row_begin;
-};
-
-// c[i, :] = bias + sum over segments of a[i, :] b, for rows [0, rows).
-template <class T, class E = T>
-struct MatMul {
-  int64_t rows, columns;
-  int segments;
-  Segment<E> segment[kMaxSegments];
-  const T* bias;  // [columns] or null
-  Rows<T> c;
+  Pace pace;
+  const MatMul<T, E>* above;  // for one that follows: dy from the leading layer's gates
+  int64_t above_rows;         // about how many of its rows to do at a time
 };
 
 // c[m, n] = sum over rows i of a[i, m] * b[map(i), n], and column sums of a.

@@ -7,7 +7,6 @@
 namespace normrnn::NORMRNN_TARGET {
 
 using cpu::MatMul;
-using cpu::Rows;
 
 constexpr int kDenseSets = 2;  // vectors across a panel of a plain product
 template <class T>

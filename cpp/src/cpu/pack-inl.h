@@ -98,17 +98,6 @@ void pack(const T* b, int64_t ld, const ColumnBlock* blocks, int count, int64_t 
   }
 }
 
-// Rows of `count` numbers as rows of pairs, zero to the end of the last vector.
-inline void to_pairs(const float* from, int64_t ld, int64_t rows, int64_t count, Bf16Pair* to,
-                     int64_t to_ld) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t i = 0; i < count; i += kLanes<float>) {
-      const int n = int(min_of(kLanes<float>, count - i));
-      store_as(to + r * to_ld + i / kRowsIn<Bf16Pair>, load_n(from + r * ld + i, n));
-    }
-  }
-}
-
 // The same from the transpose, b[columns, k].
 template <class T>
 void pack_transposed(const T* b, int64_t ld, int64_t k, int64_t columns, int64_t begin, int64_t end,
@@ -117,6 +106,17 @@ void pack_transposed(const T* b, int64_t ld, int64_t k, int64_t columns, int64_t
   for (int64_t column = begin * kW; column < end * kW; column += kL) {
     T* out = packed + column / kW * k * kW + column % kW;
     pack_vector(b + column * ld, ld, columns - column, k, out, kW);
+  }
+}
+
+// Rows of `count` numbers as rows of pairs, zero to the end of the last vector.
+inline void to_pairs(const float* from, int64_t ld, int64_t rows, int64_t count, Bf16Pair* to,
+                     int64_t to_ld) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < count; i += kLanes<float>) {
+      const int n = int(min_of(kLanes<float>, count - i));
+      store_as(to + r * to_ld + i / kRowsIn<Bf16Pair>, load_n(from + r * ld + i, n));
+    }
   }
 }
 

@@ -113,6 +113,7 @@ struct Job {
     std::atomic<unsigned> phase{0};
   };
   Gate gate[kMaxGroups];
+  alignas(64) std::atomic<int64_t> steps_done{0};
   std::atomic<bool> cancel{false};
 
   void run(int rank) noexcept {  // the others work on while one throws: a task must not
@@ -157,7 +158,7 @@ int Worker::size() const { return size_; }
 int Worker::group() const { return group_; }
 
 Worker Worker::part(int groups) const {
-  const int each = size_ / groups, group = std::min(rank_ / each, groups - 1);
+  const int each = size_ / groups, group = rank_ / each;
   return {job_, rank_ - group * each, each, group, group * each};
 }
 
@@ -178,6 +179,16 @@ bool Worker::barrier() {
       if (yields > 0 && ++late_ == kLateBarriers) note_crowd();
     }
   }
+  return !job_.cancel.load(std::memory_order_relaxed);
+}
+
+void Worker::publish(int64_t steps) { job_.steps_done.store(steps, std::memory_order_release); }
+
+bool Worker::await(int64_t steps) {
+  job_.wait(first_ + rank_, [&] {
+    return job_.steps_done.load(std::memory_order_acquire) >= steps ||
+           job_.cancel.load(std::memory_order_relaxed);
+  });
   return !job_.cancel.load(std::memory_order_relaxed);
 }
 
@@ -293,7 +304,8 @@ bool crowded() {
 void set_interrupt_check(InterruptCheck check) { interrupt_check = check; }
 
 bool run_team(int workers, Task task, void* context, TaskKind kind) {
-  Job job{task, context, std::max(1, workers), kind, get_mode(), SteadyClock::now(), {}, {}, {}};
+  Job job{task, context, std::max(1, workers), kind, get_mode(), SteadyClock::now(), {}, {},
+          {},   {}};
   if (job.size == 1 || !the_pool().try_run(job)) {
     job.size = 1;
     job.run(0);

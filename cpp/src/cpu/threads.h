@@ -20,13 +20,18 @@ class Worker {
       : job_(job), rank_(rank), size_(size), group_(group), first_(first) {}
   int rank() const;  // not inline: target files must share no code outside their namespaces
   int size() const;
-  // The worker's place in one of `groups` teams of equal size, each with barriers of its own.
+  // The worker's place in one of `groups` teams of equal size, each with barriers of its own. The
+  // team's size must be a multiple of `groups`.
   Worker part(int groups) const;
   int group() const;
   // The next task number that no other worker has taken.
   int64_t next();
   // Waits for all workers; false if the job was cancelled, and then everyone must return.
   bool barrier();
+  // Where the second of two groups follows the first: the first tells how many steps are done, the
+  // second waits for so many; false if the job was cancelled, and then everyone must return.
+  void publish(int64_t steps);
+  bool await(int64_t steps);
   // To be told of multiply-adds done; true if the job was cancelled. The caller's own worker asks
   // the interrupt check every few milliseconds' worth of work.
   bool cancelled(int64_t work);
