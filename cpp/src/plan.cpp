@@ -21,6 +21,7 @@ constexpr double kMemoryBytes = 20;      // from beyond it
 constexpr double kBarrier = 300;         // all workers running
 constexpr double kCrowdedBarrier = 1e5;  // some of them not: see crowded()
 constexpr double kWakeTeam = 4000;
+constexpr double kHandOver = 1.2;  // layers in step wait for each other's cache lines
 // Below so many sequences U x for many steps at a time is worth its buffer: reading U sets the pace,
 // from the core's own cache or from beyond it.
 constexpr int64_t kFewRows = 16, kSomeRows = 64;
@@ -72,7 +73,8 @@ Plan make_plan(const Schedule& schedule, const LayerCost& cost, int threads) {
 bool in_step(const Plan& alone, const Plan& alone_above, const Plan& whole,
              const Plan& whole_above) {
   const double slower = std::max(alone.nanoseconds, alone_above.nanoseconds);
-  return kWakeTeam + slower * (1 + 1.0 / kLag) < whole.nanoseconds + whole_above.nanoseconds;
+  return kWakeTeam + kHandOver * slower * (1 + 1.0 / kLag) <
+         whole.nanoseconds + whole_above.nanoseconds;
 }
 
 bool side_by_side(const Plan& half, const Plan& whole) {
