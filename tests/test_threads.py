@@ -227,6 +227,7 @@ import os, signal, sys, threading, time
 import numpy as np
 import normrnn as nr
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 params = nr.init_params("lstm", 8, 1024)
 x = np.ones((6000, 1, 8), np.float32)  # each step reads all weights, so a pass takes seconds
 before = {name: w.copy() for name, w in params.items()}
@@ -266,6 +267,8 @@ INTERRUPTED_UPDATE = """
 import os, signal, threading
 import numpy as np
 import normrnn as nr
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 
 def start():
     params = {"w": np.ones(2**21, np.float32)}

@@ -12,6 +12,7 @@ struct Problem {
   std::string cell;
   Shape shape;
   bool batch_first;
+  bool bf16 = false;
   std::vector<int64_t> lengths;
   int gates = 0, states = 0;
   std::vector<std::vector<T>> weights;  // ih, hh, b_ih, b_hh of each layer and direction
@@ -76,6 +77,7 @@ struct Problem {
     }
     call.y = out.y.data();
     call.need_grad = need_grad;
+    call.bf16 = bf16;
     call.threads = threads;
     out.tape = normrnn::forward(call);
     return out;
@@ -146,8 +148,10 @@ void check_gradients(const std::string& cell, Shape shape, bool batch_first,
 }
 
 template <class T>
-void check_threads(const std::string& cell, Shape shape, const std::vector<int64_t>& lengths) {
-  const Problem<T> problem(cell, shape, false, lengths, 11);
+void check_threads(const std::string& cell, Shape shape, const std::vector<int64_t>& lengths,
+                   bool bf16 = false) {
+  Problem<T> problem(cell, shape, false, lengths, 11);
+  problem.bf16 = bf16;
   const auto alone = problem.forward(1, true);
   const auto d_alone = problem.backward(*alone.tape, 1);
   for (const int threads : {2, 3, 7}) {
@@ -169,6 +173,11 @@ void tests() {
     check_threads<float>(cell, {7, 64, 33, 65, 1, 2}, {});
     check_threads<float>(cell, {5, 3, 300, 310, 2, 1}, {});
     check_threads<double>(cell, {9, 30, 20, 64, 1, 2}, std::vector<int64_t>(30, 6));
+    check_threads<float>(cell, {5, 3, 301, 307, 2, 1}, {}, true);
+    // Small steps, long sequences: layers in step, directions side by side.
+    check_threads<float>(cell, {150, 2, 5, 19, 3, 1}, {150, 40});
+    check_threads<float>(cell, {150, 1, 5, 19, 2, 2}, {});
+    check_threads<float>(cell, {150, 1, 5, 19, 2, 1}, {}, true);
   }
 }
 
