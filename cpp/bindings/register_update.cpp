@@ -19,13 +19,15 @@ std::string label(int role, const std::string& name) {
   return "state, slot " + std::to_string(role - kSlot) + " of '" + name + "'";
 }
 
-// Memory that one array takes, and whether the update writes it.
+bool is_written(int role) { return role == kParam || role >= kSlot; }
+
+// Memory that one array takes.
 struct Span {
   const char* begin;
   const char* end;
   int role;
   size_t tensor;
-  bool written() const { return role == kParam || role >= kSlot; }
+  bool written() const { return is_written(role); }
 };
 
 void refuse_overlap(std::vector<Span>& spans, const std::vector<std::string>& names) {
@@ -78,7 +80,7 @@ py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_
     names.push_back(tensor[0].cast<std::string>());
     const std::string& name = names.back();
     const auto take = [&](int role, const py::handle& object, const Dims& dims) {
-      const bool written = role == kParam || role >= kSlot;
+      const bool written = is_written(role);
       py::array array;
       if (is_ready(object, kFloat32, dims)) array = py::reinterpret_borrow<py::array>(object);
       if (written && (!array.size() || !array.writeable())) {
@@ -127,7 +129,7 @@ py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_
     for (size_t d = index.size(); d-- > 0; rest /= shapes[bad.tensor][d]) {
       index[d] = rest % shapes[bad.tensor][d];
     }
-    const std::string message = "grads['" + names[bad.tensor] + "']: expected finite values, got " +
+    const std::string message = label(kGrad, names[bad.tensor]) + ": expected finite values, got " +
                                 py::str(py::float_(bad.value)).cast<std::string>() + " at index " +
                                 text_of(index);
     PyErr_SetString(PyExc_FloatingPointError, message.c_str());
@@ -151,7 +153,7 @@ void register_update(py::module_& m) {
         bool float32 = true;
         if (tensors.size()) {
           const auto first = py::reinterpret_borrow<py::tuple>(tensors[0]);
-          const std::string name = "params['" + first[0].cast<std::string>() + "']";
+          const std::string name = label(kParam, first[0].cast<std::string>());
           float32 = is_float32(name, as_array(name, first[1]));
         }
         const py::object next = py::object(state["step"]) + py::int_(1);

@@ -151,7 +151,7 @@ class BackwardPass {
     follow.pace = cpu::Pace::kFollow;
     follow.above = &sent;
     follow.above_rows = std::max(shape_.batch, schedule_.rows() / kLag);
-    run_in_step(lead, follow, [&](const cpu::LayerBackward<T, E>& op, Worker& worker) {
+    run_both(1, lead, follow, [&](const cpu::LayerBackward<T, E>& op, Worker& worker) {
       with_operands<E>(cell_).backward(op, worker);
     });
     copy_results(layer, above.direction[0]);

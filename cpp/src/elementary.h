@@ -99,13 +99,19 @@ NORMRNN_INLINE Vec<T> sigmoid_of(Vec<T> x) {
   return splat(T(1)) / ((scale * tail + T(1)) + scale);
 }
 
+template <class T>
+NORMRNN_INLINE Vec<T> abs_of(Vec<T> x) {
+  using I = typename Simd<T>::I;
+  return (Vec<T>)((I)x & ~(I)splat(T(-0.0)));
+}
+
 // tanh|x| = e / (e + 2) with e = exp(2|x|) - 1: no cancellation at either end. Three roundings of a
 // small e can add up to 2.4 units in the last place of float32, where the polynomial takes over.
 template <class T>
 NORMRNN_INLINE Vec<T> tanh_of(Vec<T> x) {
   using I = typename Simd<T>::I;
   const I sign = (I)splat(T(-0.0));
-  const Vec<T> size = (Vec<T>)((I)x & ~sign), twice = size * T(2);
+  const Vec<T> size = abs_of<T>(x), twice = size * T(2);
   Vec<T> scale, tail;
   split_exp<T>(min(splat(ExpTraits<T>::kTanhLimit), twice), scale, tail);
   const Vec<T> e = scale * tail + (scale - T(1));
@@ -129,12 +135,6 @@ NORMRNN_INLINE Vec<T> log1p_of(Vec<T> u) {
 #pragma GCC unroll 32
   for (int n = ExpTraits<T>::kLogTerms; n >= 1; --n) sum = (sum + T(1.0 / (2 * n + 1))) * square;
   return T(2) * s * sum + T(2) * s;
-}
-
-template <class T>
-NORMRNN_INLINE Vec<T> abs_of(Vec<T> x) {
-  using I = typename Simd<T>::I;
-  return (Vec<T>)((I)x & ~(I)splat(T(-0.0)));
 }
 
 // 1 or -1, and 0 or NaN where x is.

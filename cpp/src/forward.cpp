@@ -187,7 +187,7 @@ bool forward_in_step(const ForwardCall<T>& call, Tape<T>& tape, int layer) {
   cpu::LayerForward<T, E>& follow = both[1].op;
   follow.product_rows =
       std::min(follow.product_rows, std::max(call.shape.batch, tape.schedule.rows() / kLag));
-  run_in_step(both[0], both[1], [&](const Direction<T, E>& one, Worker& worker) {
+  run_both(1, both[0], both[1], [&](const Direction<T, E>& one, Worker& worker) {
     with_operands<E>(*tape.cell).forward(one.op, worker);
   });
   for (int i = 0; i < 2; ++i) copy_final(call, tape, layer + i, both[i].op);

@@ -25,6 +25,20 @@ void gather_rows(const T* from, const Schedule& schedule, int64_t width, T* to, 
   }
 }
 
+// Runs f(op, worker) for two ops at the same time, `workers` on each.
+template <class Op, class F>
+void run_both(int workers, const Op& first, const Op& second, F&& f) {
+  run_parallel(2 * workers, [&](Worker& worker) {
+    if (worker.size() == 1) {  // the pool was busy
+      f(first, worker);
+      f(second, worker);
+    } else {
+      Worker part = worker.part(2);
+      f(part.group() == 0 ? first : second, part);
+    }
+  });
+}
+
 // Runs f(op, worker) for the one or two directions of a layer, one after the other or, where that is
 // expected to be faster, at the same time. take(op, plan) makes an op ready for its plan.
 template <class Op, class Take, class F>
@@ -35,34 +49,13 @@ void run_directions(const Schedule& schedule, const LayerCost& cost, int threads
     const Plan half = make_plan(schedule, cost, threads / 2);
     if (side_by_side(half, whole)) {
       for (int d = 0; d < 2; ++d) take(op[d], half);
-      return run_parallel(2 * half.workers, [&](Worker& worker) {
-        if (worker.size() == 1) {  // the pool was busy
-          for (int d = 0; d < 2; ++d) f(op[d], worker);
-        } else {
-          Worker part = worker.part(2);
-          f(op[part.group()], part);
-        }
-      });
+      return run_both(half.workers, op[0], op[1], f);
     }
   }
   for (int d = 0; d < directions; ++d) {
     take(op[d], whole);
     run_parallel(whole.workers, [&](Worker& worker) { f(op[d], worker); });
   }
-}
-
-// Runs f(op, worker) for two layers at the same time: lead, and the one that follows it.
-template <class Op, class F>
-void run_in_step(const Op& lead, const Op& follow, F&& f) {
-  run_parallel(2, [&](Worker& worker) {
-    if (worker.size() == 1) {  // the pool was busy
-      f(lead, worker);
-      f(follow, worker);
-    } else {
-      Worker part = worker.part(2);
-      f(part.group() == 0 ? lead : follow, part);
-    }
-  });
 }
 
 // Zeroes the rows of a caller's array [T*B, width] that no packed row stands for.

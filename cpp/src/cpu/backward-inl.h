@@ -40,11 +40,7 @@ void backward_epilogue(const LayerBackward<T, E>& op, const T* tile, int64_t row
         const T* dy = op.dy.data + (op.dy.slot ? op.dy.slot[i] : i) * op.dy.ld + unit;
         d_state[0] += load_n(dy, n);
       }
-      if (n < kL) {  // lanes past the last unit must not reach the norm
-        alignas(64) T lanes[kL] = {};
-        store_n(lanes, d_state[0], n);
-        d_state[0] = load(lanes);
-      }
+      d_state[0] = first_lanes<T>(d_state[0], n);  // the others must not reach the norm
       add_squares(norm, d_state[0]);
       Cell::backward(tape, prev, next, d_state, d_pre, d_rec);
       for (int s = 0; s < Cell::kStates; ++s) {
@@ -54,10 +50,9 @@ void backward_epilogue(const LayerBackward<T, E>& op, const T* tile, int64_t row
       const auto put = [&](int place, Vec<T> d) __attribute__((always_inline)) {
         store_n(out + place * op.hidden, d, n);
         if constexpr (cpu::kNumbersIn<E> > 1) {
-          if (n < kL) d = first_lanes<T>(d, n);  // the operands' own padding is read
           store_as(op.operands + i * op.operands_ld + place * op.gate_operands +
                        unit / cpu::kNumbersIn<E>,
-                   d);
+                   first_lanes<T>(d, n));  // the operands' own padding is read
         }
       };
       for (int g = 0; g < Cell::kGates; ++g) put(L::place_of_input(g), d_pre[g]);

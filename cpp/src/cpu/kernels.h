@@ -66,7 +66,8 @@ struct LayerForward {
   int64_t tape_ld;
   Rows<T> y;                 // [N rows of H], or null
   const int64_t* row_begin;  // [workers + 1] batch rows of each worker, or null: split units
-  // [product_rows >= rows of any step, product_ld] for bias + U x of a chunk of steps, or null: at each step
+  // [product_rows >= rows of any step, product_ld] for bias + U x of a chunk of steps; null: at each
+  // step
   T* input_product;
   int64_t product_rows, product_ld;
   Pace pace;
