@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <limits>
 
+#include <pybind11/stl.h>
+
 #include "arrays.h"
 #include "normrnn/registry.h"
 #include "register.h"
@@ -10,12 +12,14 @@ namespace normrnn::bindings {
 namespace {
 
 // What an array is to the update, for messages, which are put together only when needed.
-enum Role : int { kParam = -3, kGrad = -2, kCenter = -1, kSlot = 0 };  // slot s: kSlot + s
+enum Role : int { kParam = -5, kGrad, kCenter, kFactor, kPull, kSlot };  // slot s: kSlot + s
 
 std::string label(int role, const std::string& name) {
   if (role == kParam) return "params['" + name + "']";
   if (role == kGrad) return "grads['" + name + "']";
   if (role == kCenter) return "center of '" + name + "'";
+  if (role == kFactor) return "weights of the penalty of '" + name + "'";
+  if (role == kPull) return "gradient of the penalty of '" + name + "'";
   return "state, slot " + std::to_string(role - kSlot) + " of '" + name + "'";
 }
 
@@ -59,15 +63,39 @@ void copy_scalars(const std::string& name, const py::handle& values, T* out) {
   for (size_t i = 0; i < scalars.size(); ++i) out[i] = T(scalars[i].cast<double>());
 }
 
-// tensors: (name, w, g, (slots...), (penalty name, scalars, centre or None, prox) or None)
+GroupAxis axis_of(const py::handle& object) {
+  static const std::vector<std::string> names = {"rows", "columns", "whole"};
+  return GroupAxis(index_of("groups", names, object.cast<std::string>()));
+}
+
+Apply apply_of(const py::handle& prox) {
+  return prox.cast<bool>() ? Apply::kProx : Apply::kGradient;
+}
+
+// How gradients are held; None: not at all.
+struct Clip {
+  double norm, value, ratio;
+};
+
+double limit_of(const py::object& limit) {
+  return limit.is_none() ? std::numeric_limits<double>::infinity() : limit.cast<double>();
+}
+
+// tensors: (name, w, g, (slots...), on each weight, on groups, gradient of any other), where a
+// penalty on each weight is (name, scalars, centre or None, weights or None, prox) or None and one on
+// groups is (name, axis, first group, prox) or None.
 template <class T>
 py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_scalars,
-                    double clip_norm, bool check_finite, int threads) {
+                    const std::vector<double>& group_strength, const Clip& clip, bool check_finite,
+                    int threads) {
   const int slots = rules()[rule].slots;
   UpdateCall<T> call{};
   call.rule = rule;
   copy_scalars("rule", rule_scalars, call.rule_scalar);
-  call.clip_norm = clip_norm;
+  call.group_strength = group_strength;
+  call.clip_norm = clip.norm;
+  call.clip_value = clip.value;
+  call.clip_ratio = clip.ratio;
   call.check_finite = check_finite;
   call.threads = threads;
   std::vector<py::array> kept;  // inputs that may be copies
@@ -99,6 +127,8 @@ py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_
     py::array w = take(kParam, tensor[1], dims);
     at.w = mutable_data<T>(w);
     at.size = w.size();
+    at.columns = dims.empty() ? 1 : dims.back();
+    at.rows = at.columns ? at.size / at.columns : 0;
     at.g = data<T>(take(kGrad, tensor[2], dims));
     const auto slot_arrays = py::reinterpret_borrow<py::sequence>(tensor[3]);
     if (int(slot_arrays.size()) != slots) {
@@ -108,13 +138,32 @@ py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_
       py::array slot = take(kSlot + s, slot_arrays[s], dims);
       at.slot[s] = mutable_data<T>(slot);
     }
+    const auto optional = [&](int role, const py::handle& object) -> const T* {
+      return object.is_none() ? nullptr : data<T>(take(role, object, dims));
+    };
     if (!tensor[4].is_none()) {
       const auto penalty = py::reinterpret_borrow<py::tuple>(tensor[4]);
       at.penalty = index_of("penalty", penalty_names(), penalty[0].cast<std::string>());
       copy_scalars("penalty", penalty[1], at.penalty_scalar);
-      if (!penalty[2].is_none()) at.center = data<T>(take(kCenter, penalty[2], dims));
-      at.apply = penalty[3].cast<bool>() ? Apply::kProx : Apply::kGradient;
+      at.center = optional(kCenter, penalty[2]);
+      at.factor = optional(kFactor, penalty[3]);
+      at.apply = apply_of(penalty[4]);
     }
+    if (!tensor[5].is_none()) {
+      const auto penalty = py::reinterpret_borrow<py::tuple>(tensor[5]);
+      at.group = index_of("penalty", group_names(), penalty[0].cast<std::string>());
+      at.axis = axis_of(penalty[1]);
+      at.first_group = penalty[2].cast<int64_t>();
+      at.group_apply = apply_of(penalty[3]);
+      const int64_t count = at.axis == GroupAxis::kWhole     ? 1
+                            : at.axis == GroupAxis::kColumns ? at.columns
+                                                             : at.rows;
+      if (at.first_group < 0 || at.first_group + count > int64_t(group_strength.size())) {
+        refuse_value("group_strength", std::to_string(at.first_group + count) + " groups",
+                     std::to_string(group_strength.size()));
+      }
+    }
+    at.pull = optional(kPull, tensor[6]);
     call.tensors.push_back(at);
     shapes.push_back(dims);
   }
@@ -136,7 +185,7 @@ py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_
     throw py::error_already_set();
   }
   return py::make_tuple(result.penalty, result.grad_norm, result.update_norm, result.param_norm,
-                        result.clip_scale);
+                        result.clip_scale, result.clipped_norm);
 }
 
 }  // namespace
@@ -145,11 +194,11 @@ void register_update(py::module_& m) {
   m.def(
       "update",
       [](const py::list& tensors, const std::string& rule, const py::sequence& rule_scalars,
-         const py::object& clip_norm, const py::object& check_finite, const py::object& num_threads,
-         py::dict& state) {
+         const std::vector<double>& group_strength, const py::object& clip_norm,
+         const py::object& clip_value, const py::object& clip_ratio, const py::object& check_finite,
+         const py::object& num_threads, py::dict& state) {
         const int index = index_of("rule", rule_names(), rule);
-        const double clip = clip_norm.is_none() ? std::numeric_limits<double>::infinity()
-                                                : clip_norm.cast<double>();
+        const Clip clip{limit_of(clip_norm), limit_of(clip_value), limit_of(clip_ratio)};
         bool float32 = true;
         if (tensors.size()) {
           const auto first = py::reinterpret_borrow<py::tuple>(tensors[0]);
@@ -158,14 +207,16 @@ void register_update(py::module_& m) {
         }
         const py::object next = py::object(state["step"]) + py::int_(1);
         const py::tuple sums =
-            (float32 ? update_of<float> : update_of<double>)(tensors, index, rule_scalars, clip,
+            (float32 ? update_of<float> : update_of<double>)(tensors, index, rule_scalars,
+                                                             group_strength, clip,
                                                              flag_in("check_finite", check_finite),
                                                              threads_of(num_threads));
         state["step"] = next;  // in here, where no interrupt comes between it and the weights
         return sums;
       },
-      py::arg("tensors"), py::arg("rule"), py::arg("rule_scalars"), py::arg("clip_norm"),
-      py::arg("check_finite"), py::arg("num_threads"), py::arg("state"));
+      py::arg("tensors"), py::arg("rule"), py::arg("rule_scalars"), py::arg("group_strength"),
+      py::arg("clip_norm"), py::arg("clip_value"), py::arg("clip_ratio"), py::arg("check_finite"),
+      py::arg("num_threads"), py::arg("state"));
 }
 
 }  // namespace normrnn::bindings

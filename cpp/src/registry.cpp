@@ -8,6 +8,7 @@
 #define NORMRNN_VECTOR_BYTES 16
 #define NORMRNN_ACCUMULATORS 1
 #include "cells/cells.def"
+#include "groups/groups.def"
 #include "penalties/penalties.def"
 #include "rules/rules.def"
 
@@ -34,7 +35,7 @@ const std::vector<CellFacts>& cells() {
 }
 
 const std::vector<RuleFacts>& rules() {
-#define NORMRNN_RULE(name, type) {name, type::kSlots},
+#define NORMRNN_RULE(name, type) {name, type::kSlots, type::kUniformStep},
   static const std::vector<RuleFacts> all = {
 #include "rules/rules.def"
   };
@@ -55,6 +56,14 @@ const std::vector<std::string>& penalty_names() {
 #define NORMRNN_PENALTY(name, type) name,
   static const std::vector<std::string> names = {
 #include "penalties/penalties.def"
+  };
+  return names;
+}
+
+const std::vector<std::string>& group_names() {
+#define NORMRNN_GROUP(name, type) name,
+  static const std::vector<std::string> names = {
+#include "groups/groups.def"
   };
   return names;
 }

@@ -22,7 +22,7 @@ UpdateCall<T> sgd(T lr) {
   UpdateCall<T> call{};
   call.rule = index_of("rule", rule_names(), "sgd");
   call.rule_scalar[0] = lr;
-  call.clip_norm = std::numeric_limits<double>::infinity();
+  call.clip_norm = call.clip_value = call.clip_ratio = std::numeric_limits<double>::infinity();
   return call;
 }
 

@@ -24,7 +24,21 @@ from normrnn.functional import (
 )
 from normrnn.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
 from normrnn.optimize import init_state, update
-from normrnn.penalties import L1, L2, ElasticNet, Prox
+from normrnn.penalties import (
+    L1,
+    L2,
+    ElasticNet,
+    GroupLasso,
+    MaxNorm,
+    NonNegative,
+    NuclearNorm,
+    Prox,
+    SoftOrthogonality,
+    SparseGroupLasso,
+    SpectralCap,
+    SpectralNorm,
+    UnitNorm,
+)
 from normrnn.rules import SGD, Adam, AdamW, Momentum
 
 __version__ = version("normrnn")
@@ -39,8 +53,17 @@ __all__ = [
     "AdamW",
     "ElasticNet",
     "FrozenParams",
+    "GroupLasso",
+    "MaxNorm",
     "Momentum",
+    "NonNegative",
+    "NuclearNorm",
     "Prox",
+    "SoftOrthogonality",
+    "SparseGroupLasso",
+    "SpectralCap",
+    "SpectralNorm",
+    "UnitNorm",
     "backward",
     "forward",
     "freeze",

@@ -71,8 +71,11 @@ def update(
     tensors: list[Any],
     rule: str,
     rule_scalars: Sequence[float],
+    group_strength: Sequence[float],
     clip_norm: float | None,
+    clip_value: float | None,
+    clip_ratio: float | None,
     check_finite: bool,
     num_threads: int | None,
     state: dict[str, Any],
-) -> tuple[float, float, float, float, float]: ...
+) -> tuple[float, float, float, float, float, float]: ...

@@ -5,7 +5,9 @@ Thin: the compiled core checks every array, with its name, and does the work wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +15,17 @@ from numpy.typing import NDArray
 
 from normrnn import _core
 from normrnn._numbers import positive
-from normrnn.penalties import Penalty, Prox, resolve
+from normrnn.penalties import ElementwisePenalty, MatrixPenalty, resolve
+from normrnn.penalties.group_sets import GroupUse, group_sets, piece_of, split_gates
+from normrnn.penalties.groups import GroupPenalty
+from normrnn.penalties.resolve import Piece, Some, inner_of, is_prox
 from normrnn.results import UpdateInfo
 from normrnn.rules import Rule
 
 __all__ = ["init_state", "update"]
 
 Array = NDArray[Any]
+CORE_AXIS = {"rows": "rows", "columns": "columns", "matrix": "whole"}
 
 
 def init_state(rule: Rule, params: Mapping[str, Array]) -> dict[str, Any]:
@@ -57,8 +63,10 @@ def update(
     state: dict[str, Any] | None = None,
     *,
     rule: Rule,
-    penalty: Penalty | Prox | Mapping[str, Penalty | Prox | None] | None = None,
+    penalty: Some | Mapping[str, Some] = None,
     clip_norm: float | None = None,
+    clip_value: float | None = None,
+    clip_ratio: float | None = None,
     check_finite: bool = True,
     num_threads: int | None = None,
 ) -> UpdateInfo:
@@ -75,16 +83,23 @@ def update(
     grads : mapping of str to ndarray
         ∂L/∂w under the same names.
     state : dict, optional
-        As from `init_state`; may be left out for a rule without slots (`SGD`).
+        As from `init_state`; may be left out for a rule without slots (`SGD`), whose updates are
+        then all the first to strengths that are functions.
     rule : Rule
         `SGD`, `Momentum`, `Adam` or `AdamW`.
-    penalty : Penalty, Prox, mapping or None
-        One for all weights (biases are exempt), or a mapping from name patterns such as
-        ``"weight_hh_*"`` to one each: the first that matches counts, and a bias is matched only by
-        a pattern with "bias" in it. A plain penalty acts through its gradient, `Prox` as an exact
-        proximal step after the rule's.
+    penalty : Penalty, Prox, sequence, mapping or None
+        One, or a list, for all weights (biases are exempt), or a mapping from name patterns such as
+        ``"weight_hh_*"``: the first that matches counts, and a bias is matched only by a pattern
+        with "bias" in it. ``"weight_hh_l0[f]"`` is the rows of one gate, ``"weight_hh_l0[*]"`` each
+        gate by itself. A plain penalty acts through its gradient, `Prox` as an exact proximal step
+        after the rule's, a constraint as a projection there. See `normrnn.penalties.resolve`.
     clip_norm : float, optional
         The gradients of the loss are scaled down to this global norm if theirs is larger.
+    clip_value : float, optional
+        Or each is held in [−clip_value, clip_value].
+    clip_ratio : float, optional
+        Or each unit's gradient, a row, is scaled down to this fraction of the norm of the unit's
+        weights, which counts as at least 1e-3 (adaptive clipping).
     check_finite : bool
         Whether to read all gradients before the step and refuse one that is NaN or infinite. If
         False, every array is read once: a quarter less memory to move with `SGD`, an eighth with
@@ -98,15 +113,19 @@ def update(
     -------
     UpdateInfo
         penalty (before the step), grad_norm (before clipping), update_norm, param_norm (after the
-        step), clip_scale.
+        step), clip_scale, clipped_norm.
 
     Raises
     ------
     FloatingPointError
-        If a gradient is NaN or infinite, unless `check_finite` is False and `clip_norm` None; names
+        If a gradient is NaN or infinite, unless `check_finite` is False and nothing clips; names
         the parameter, before any weight is touched.
     TypeError, ValueError
         If an argument does not fit; nothing is changed.
+
+    References
+    ----------
+    Clipping: Pascanu, Mikolov & Bengio, arXiv:1211.5063; adaptive: Brock et al., arXiv:2102.06171.
 
     Examples
     --------
@@ -119,8 +138,11 @@ def update(
     """
     if not isinstance(rule, Rule):
         raise TypeError(f"rule: expected a rule such as SGD(0.1), got {type(rule).__name__}")
-    if clip_norm is not None:
-        clip_norm = positive("clip_norm", clip_norm)
+    clips = {"clip_norm": clip_norm, "clip_value": clip_value, "clip_ratio": clip_ratio}
+    clips = {name: positive(name, limit) for name, limit in clips.items() if limit is not None}
+    if len(clips) > 1:
+        first, second, *_ = clips
+        raise ValueError(f"{second}: expected None beside {first}, got a number")
     for argument, given in {"params": params, "grads": grads}.items():
         if not isinstance(given, Mapping):
             raise TypeError(f"{argument}: expected a mapping, got {type(given).__name__}")
@@ -134,16 +156,111 @@ def update(
             )
         state = {"step": 0}
     _check_state(state, rule)
-    tensors = []
-    for name, one in resolve(penalty, params).items():
+    step = state["step"] + 1
+    for name in params:
         missing = [slot for slot in rule.slots if name not in state[slot]]
         if missing:
             raise ValueError(f"state: expected {missing[0]!r} to hold {name!r}, got none")
-        slots = [state[slot][name] for slot in rule.slots]
-        tensors.append((name, params[name], grads[name], slots, _kernel_of(one, name, params)))
-    scalars = rule.scalars(state["step"] + 1)
-    sums = _core.update(tensors, rule.kernel, scalars, clip_norm, check_finite, num_threads, state)
-    return UpdateInfo(*sums)
+
+    pieces = split_gates(resolve(penalty, params, step), params)
+    sets = group_sets(pieces, params)
+    split = [p.name for p in pieces if p.rows is not None and params[p.name].ndim == 1]
+    if split and clip_ratio is not None:
+        raise ValueError(
+            f"clip_ratio: expected vectors with one penalty for all gates, got several for {split[0]}"
+        )
+    matrices = MatrixTerms(pieces, params, rule, state)
+    tensors = []
+    for i, piece in enumerate(pieces):
+        name = piece.name
+        arrays = [params[name], grads[name], *(state[slot][name] for slot in rule.slots)]
+        if piece.rows is not None and len({np.shape(a) for a in arrays}) == 1:
+            arrays = [piece_of(a, piece) for a in arrays]  # others the core refuses
+        w, g, *slots = arrays
+        element, group = _element_of(piece, params[name]), _group_of(sets.uses[i])
+        tensors.append((name, w, g, slots, element, group, matrices.pull[i]))
+    sums = _core.update(
+        tensors,
+        rule.kernel,
+        rule.scalars(step),
+        sets.strengths.tolist(),
+        clips.get("clip_norm"),
+        clips.get("clip_value"),
+        clips.get("clip_ratio"),
+        check_finite,
+        num_threads,
+        state,
+    )
+    return matrices.finish(UpdateInfo(*sums))
+
+
+class MatrixTerms:
+    """Penalties of whole matrices within one update: gradients before it, prox steps after it.
+
+    Attributes
+    ----------
+    pull : list of ndarray or None
+        For each piece the gradient of all its penalties that act through one.
+    """
+
+    def __init__(
+        self,
+        pieces: Sequence[Piece],
+        params: Mapping[str, Array],
+        rule: Rule,
+        state: dict[str, Any],
+    ) -> None:
+        self.pull: list[Array | None] = [None] * len(pieces)
+        self.value = 0.0
+        self.rule = rule
+        self.after: list[tuple[MatrixPenalty, Array, Array]] = []  # with the weights before
+        for i, piece in enumerate(pieces):
+            for term in piece.terms:
+                penalty = inner_of(term)
+                if not isinstance(penalty, MatrixPenalty):
+                    continue
+                w = piece_of(params[piece.name], piece)
+                penalty.check(piece.name, w)
+                if is_prox(term):
+                    self._refuse_metric(penalty)
+                    self.value += penalty.value(w)
+                    self.after.append((penalty, w, w.copy()))
+                    continue
+                start = 0 if piece.rows is None else piece.rows.start
+                memory = state.setdefault("vectors", {}).setdefault(f"{piece.name}[{start}]", {})
+                value, gradient = penalty.value_and_gradient(w, memory)
+                self.value += value
+                before = self.pull[i]
+                self.pull[i] = gradient if before is None else before + gradient
+
+    def _refuse_metric(self, penalty: MatrixPenalty) -> None:
+        if not penalty.constraint and not self.rule.uniform_step:
+            raise ValueError(
+                f"rule: expected one with the same step size for all weights for "
+                f"Prox({type(penalty).__name__}), such as SGD or AdamW, got "
+                f"{type(self.rule).__name__}"
+            )
+
+    def finish(self, info: UpdateInfo) -> UpdateInfo:
+        """Take the prox steps, and return the sums with them."""
+        if not self.after and not self.value:
+            return info
+        update_squares, param_squares = info.update_norm**2, info.param_norm**2
+        for penalty, w, before in self.after:
+            stepped = w.copy()
+            w[...] = penalty.prox(stepped, self.rule.lr)
+            update_squares += _squares(w - before) - _squares(stepped - before)
+            param_squares += _squares(w) - _squares(stepped)
+        return replace(
+            info,
+            penalty=info.penalty + self.value,
+            update_norm=math.sqrt(max(update_squares, 0.0)),
+            param_norm=math.sqrt(max(param_squares, 0.0)),
+        )
+
+
+def _squares(a: Array) -> float:
+    return float(np.sum(np.square(a, dtype=np.float64)))
 
 
 def _check_state(state: object, rule: Rule) -> None:
@@ -163,11 +280,24 @@ def _check_state(state: object, rule: Rule) -> None:
             raise TypeError(f"state[{slot!r}]: expected a mapping of arrays, got {got}")
 
 
-def _kernel_of(
-    penalty: Penalty | Prox | None, name: str, params: Mapping[str, Array]
-) -> tuple[str, tuple[float, ...], Array | None, bool] | None:
-    if penalty is None:
+def _element_of(piece: Piece, w: Array) -> tuple[Any, ...] | None:
+    """Return the penalty of each weight as the core takes it."""
+    for term in piece.terms:
+        penalty, prox = inner_of(term), is_prox(term)
+        if isinstance(penalty, GroupPenalty):
+            inner = penalty.elementwise()
+            if inner is None:
+                continue
+            penalty = inner
+        if isinstance(penalty, ElementwisePenalty):
+            arrays = (penalty.center_for(piece.name, w), penalty.weights_for(piece.name, w))
+            center, weights = (None if a is None else piece_of(a, piece) for a in arrays)
+            return (penalty.kernel, penalty.scalars(), center, weights, prox)
+    return None
+
+
+def _group_of(use: GroupUse | None) -> tuple[str, str, int, bool] | None:
+    """Return the penalty of groups as the core takes it."""
+    if use is None:
         return None
-    prox = isinstance(penalty, Prox)
-    inner = penalty.penalty if isinstance(penalty, Prox) else penalty
-    return (inner.kernel, inner.scalars(), inner.center_for(name, params[name]), prox)
+    return (use.penalty.kernel, CORE_AXIS[use.groups], use.first, use.prox)

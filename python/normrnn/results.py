@@ -78,7 +78,9 @@ class UpdateInfo:
     param_norm : float
         Norm of w_new.
     clip_scale : float
-        What the gradients were multiplied by: min(1, clip_norm / grad_norm).
+        What ``clip_norm`` multiplied the gradients by: min(1, clip_norm / grad_norm).
+    clipped_norm : float
+        Norm of the gradients after clipping, without the penalty.
     """
 
     penalty: float
@@ -86,3 +88,4 @@ class UpdateInfo:
     update_norm: float
     param_norm: float
     clip_scale: float
+    clipped_norm: float

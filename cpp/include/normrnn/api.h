@@ -120,16 +120,19 @@ double softmax_cross_entropy(const T* logits, const int64_t* target, const bool*
 template <class T>
 struct UpdateCall {
   std::vector<UpdateTensor<T>> tensors;
-  int rule;  // index in rule_names()
+  std::vector<double> group_strength;  // of every group: its weight times lambda, or its bound
+  int rule;                            // index in rule_names()
   T rule_scalar[kMaxScalars];
-  double clip_norm;  // infinity: no clipping
+  // At most one of three ways to hold the loss's gradients; infinity: not at all. To a norm of all of
+  // them; each into [-clip_value, clip_value]; each row to clip_ratio times the norm of its weights.
+  double clip_norm, clip_value, clip_ratio;
   // Look at all gradients first, as clipping does anyway, and throw NonFinite before any weight is
   // touched; else one pass does everything, and a gradient that is not finite shows in grad_norm.
   bool check_finite = true;
   int threads = 1;
 };
 struct UpdateResult {
-  double penalty, grad_norm, update_norm, param_norm, clip_scale;
+  double penalty, grad_norm, clipped_norm, update_norm, param_norm, clip_scale;
 };
 // A gradient that is not finite: thrown before any weight is touched.
 struct NonFinite : std::exception {

@@ -13,6 +13,7 @@ struct CellFacts {
 struct RuleFacts {
   std::string name;
   int slots;
+  bool uniform_step;
 };
 
 const std::vector<CellFacts>& cells();
@@ -20,6 +21,7 @@ const std::vector<RuleFacts>& rules();
 const std::vector<std::string>& cell_names();
 const std::vector<std::string>& rule_names();
 const std::vector<std::string>& penalty_names();
+const std::vector<std::string>& group_names();
 
 std::string joined(const std::vector<std::string>& names);  // 'a', 'b', 'c'
 

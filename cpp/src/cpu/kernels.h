@@ -128,9 +128,38 @@ struct Outer {
   T* sums;  // [M] or null
 };
 
-// What one pass of an update sums up.
+// What holds for all elements of an update.
+template <class T>
+struct UpdateScale {
+  const T* rule_scalar;      // [kMaxScalars]
+  T clip_scale, clip_value;  // of the gradients: a factor, then the largest size
+};
+
+// What one pass of an update sums up; grad_squares after clipping.
 struct UpdateSums {
   double penalty, grad_squares, update_squares, param_squares;
+};
+
+// Rows [begin, end) of a tensor whose weights are in groups. Element (r, c) takes entry (r - begin)
+// row_step + c column_step of the arrays below, each null where it is not wanted.
+template <class T>
+struct UpdateRows {
+  int64_t begin, end;
+  int64_t row_step, column_step;
+  const T* clip;    // [end - begin]: factor of the gradients of a row
+  const T* pull;    // a further gradient is this times w
+  const T* factor;  // of the weights after the step
+  // Or the factor root / (root + strength h), where h is the step size of each weight by itself.
+  const T* root;
+  const T* strength;
+};
+
+// What a pass that changes nothing sums up for each group, [groups] each. u is the weight after the
+// step, divided by (root + strength h) where there is a root.
+struct GroupSums {
+  double* squares;  // of u
+  double* over;     // of u^2 / (root + strength h), or null
+  double* before;   // of the weight before the step
 };
 
 // The kernels of a cell that take operands.
@@ -180,9 +209,17 @@ struct Kernels {
                           int64_t end, T* packed);
 
   double (*squares)(const T* values, int64_t count);
-  // [rule][penalty] in the order of rules.def and penalties.def
-  void (*update)(int rule, const UpdateTensor<T>&, const T* rule_scalars, T clip_scale,
-                 int64_t begin, int64_t end, UpdateSums& sums);
+  // By rule and penalty, in the order of rules.def and penalties.def. Elements [begin, end).
+  void (*update)(int rule, const UpdateTensor<T>&, const UpdateScale<T>&, int64_t begin,
+                 int64_t end, UpdateSums& sums);
+  void (*update_rows)(int rule, const UpdateTensor<T>&, const UpdateScale<T>&, const UpdateRows<T>&,
+                      UpdateSums& sums);
+  // Adds to the sums of each group; returns the step size of the last weight.
+  T (*measure_rows)(int rule, const UpdateTensor<T>&, const UpdateScale<T>&, const UpdateRows<T>&,
+                    const GroupSums& sums);
+  // Adds the squares of rows [begin, end) of values [rows, columns].
+  void (*group_squares)(const T* values, int64_t columns, int64_t begin, int64_t end,
+                        int64_t row_step, int64_t column_step, double* sums);
   int64_t (*multiply_adds)(int64_t rounds, T* sink);  // see peak.h
   void (*stream)(T* w, const T* g, int64_t count);
   uint64_t (*fingerprint)(const T* values, int64_t count);

@@ -1,4 +1,5 @@
-// The one update loop: gradient, penalty, rule, prox and their sums in one pass over memory.
+// The one update step: gradient, penalty, rule, prox, the factor of a group, and their sums, in one
+// pass over memory; and the pass before it that sums up each group's norm and changes nothing.
 #pragma once
 
 #include "cpu/kernels.h"
@@ -8,6 +9,9 @@
 
 namespace normrnn::NORMRNN_TARGET {
 
+using cpu::GroupSums;
+using cpu::UpdateRows;
+using cpu::UpdateScale;
 using cpu::UpdateSums;
 
 struct NoPenalty {
@@ -25,71 +29,254 @@ struct NoPenalty {
   }
 };
 
-// Elements [begin, end) of one tensor. penalty is summed at the weights before the step.
 template <class Rule, class Penalty, bool kProx, class T>
-void update_loop(const UpdateTensor<T>& at, const T* rule_scalars, T clip_scale, int64_t begin,
-                 int64_t end, UpdateSums& sums) {
-  constexpr int kL = kLanes<T>;
-  Vec<T> rule[kMaxScalars], penalty[kMaxScalars];
-  for (int i = 0; i < kMaxScalars; ++i) {
-    rule[i] = splat(rule_scalars[i]);
-    penalty[i] = splat(at.penalty_scalar[i]);
-  }
-  const Vec<T> clip = splat(clip_scale);
-  Vec<T> penalty_sum{};
-  Doubles grad_sum[2] = {}, update_sum[2] = {}, param_sum[2] = {};
-  // Lanes past the n-th hold no element: they are read as 0 and count as 0.
-  const auto step = [&](int64_t i, int n) __attribute__((always_inline)) {
-    const Vec<T> w = load_n(at.w + i, n), given = load_n(at.g + i, n);
-    const Vec<T> center = at.center ? load_n(at.center + i, n) : Vec<T>{};
-    Vec<T> g = clip * given;
+struct Stepper {
+  struct Step {
+    Vec<T> w, g, next, prox_step, value;
     Vec<T> slot[Rule::kSlots + 1];
-    for (int s = 0; s < Rule::kSlots; ++s) slot[s] = load_n(at.slot[s] + i, n);
-    const Vec<T> pull = kProx ? Vec<T>{} : Penalty::gradient(w, center, penalty);
-    if constexpr (!Rule::kDecoupled) g += pull;
-    Vec<T> prox_step;
-    Vec<T> next = w - Rule::step(g, slot, rule, prox_step);
-    if constexpr (Rule::kDecoupled) next -= prox_step * pull;
-    if constexpr (kProx) next = Penalty::prox(next, center, prox_step, penalty);
-    store_n(at.w + i, next, n);
-    for (int s = 0; s < Rule::kSlots; ++s) store_n(at.slot[s] + i, slot[s], n);
-    penalty_sum += first_lanes<T>(Penalty::value(w, center, penalty), n);
-    add_squares(grad_sum, given);
-    add_squares(update_sum, first_lanes<T>(next - w, n));
-    add_squares(param_sum, first_lanes<T>(next, n));
   };
-  int64_t i = begin;
-  for (; i + kL <= end; i += kL) step(i, kL);  // inlined with a constant: no question per vector
-  if (i < end) step(i, int(end - i));
-  sums.penalty = sum_lanes<T>(penalty_sum);
-  sums.grad_squares = sum_lanes<double>(grad_sum[0] + grad_sum[1]);
-  sums.update_squares = sum_lanes<double>(update_sum[0] + update_sum[1]);
-  sums.param_squares = sum_lanes<double>(param_sum[0] + param_sum[1]);
-}
 
-template <class Rule, class T>
-void update_rule(const UpdateTensor<T>& at, const T* rule_scalars, T clip_scale, int64_t begin,
-                 int64_t end, UpdateSums& sums) {
-  using Loop = void (*)(const UpdateTensor<T>&, const T*, T, int64_t, int64_t, UpdateSums&);
-#define NORMRNN_PENALTY(name, type) \
-  {update_loop<Rule, type, false, T>, update_loop<Rule, type, true, T>},
-  static constexpr Loop kLoops[][2] = {
-#include "penalties/penalties.def"
-  };
-  const Loop loop = at.apply == Apply::kNone ? update_loop<Rule, NoPenalty, false, T>
-                                             : kLoops[at.penalty][at.apply == Apply::kProx];
-  loop(at, rule_scalars, clip_scale, begin, end, sums);
+  Stepper(const UpdateTensor<T>& tensor, const UpdateScale<T>& scale)
+      : at(tensor), clip(splat(scale.clip_scale)), limit(splat(scale.clip_value)) {
+    for (int i = 0; i < kMaxScalars; ++i) {
+      rule[i] = splat(scale.rule_scalar[i]);
+      penalty[i] = splat(at.penalty_scalar[i]);
+    }
+  }
+
+  // The step of the n weights from the i-th on, without the groups' factor. Lanes past the n-th hold
+  // no weight: they are read as 0.
+  template <bool kGroups>
+  NORMRNN_INLINE void take(int64_t i, int n, Vec<T> row_clip, Vec<T> group_pull, Step& to) const {
+    const Vec<T> w = load_n(at.w + i, n);
+    const Vec<T> center = at.center ? load_n(at.center + i, n) : Vec<T>{};
+    Vec<T> scalar[kMaxScalars];
+    const Vec<T> factor = at.factor ? load_n(at.factor + i, n) : splat(T(1));
+    for (int s = 0; s < kMaxScalars; ++s) scalar[s] = penalty[s] * factor;
+    Vec<T> g = row_clip * max(-limit, min(limit, load_n(at.g + i, n)));
+    to.w = w;
+    to.g = g;
+    for (int s = 0; s < Rule::kSlots; ++s) to.slot[s] = load_n(at.slot[s] + i, n);
+    Vec<T> pull = kProx ? Vec<T>{} : Penalty::gradient(w, center, scalar);
+    if constexpr (kGroups) pull += group_pull * w;
+    if (at.pull) pull += load_n(at.pull + i, n);
+    if constexpr (!Rule::kDecoupled) g += pull;
+    Vec<T> next = w - Rule::step(g, to.slot, rule, to.prox_step);
+    if constexpr (Rule::kDecoupled) next -= to.prox_step * pull;
+    if constexpr (kProx) next = Penalty::prox(next, center, to.prox_step, scalar);
+    to.next = next;
+    to.value = Penalty::value(w, center, scalar);
+  }
+
+  const UpdateTensor<T>& at;
+  Vec<T> rule[kMaxScalars], penalty[kMaxScalars], clip, limit;
+};
+
+// Writes steps and sums them up. The penalty is that of the weights before the step.
+template <class T>
+struct StepSums {
+  template <class Step>
+  NORMRNN_INLINE void put(const UpdateTensor<T>& at, int64_t i, int n, int slots,
+                          const Step& step) {
+    store_n(at.w + i, step.next, n);
+    for (int s = 0; s < slots; ++s) store_n(at.slot[s] + i, step.slot[s], n);
+    penalty += first_lanes<T>(step.value, n);
+    add_squares(grad, step.g);
+    add_squares(update, first_lanes<T>(step.next - step.w, n));
+    add_squares(param, first_lanes<T>(step.next, n));
+  }
+  NORMRNN_INLINE void finish(UpdateSums& sums) const {
+    sums.penalty = sum_lanes<T>(penalty);
+    sums.grad_squares = sum_lanes<double>(grad[0] + grad[1]);
+    sums.update_squares = sum_lanes<double>(update[0] + update[1]);
+    sums.param_squares = sum_lanes<double>(param[0] + param[1]);
+  }
+  Vec<T> penalty{};
+  Doubles grad[2] = {}, update[2] = {}, param[2] = {};
+};
+
+// f(row, element, entry of its group, lanes) over some rows of a matrix, and end(entry) after each row.
+template <class T, class F, class End>
+NORMRNN_INLINE void for_rows(int64_t columns, const UpdateRows<T>& rows, F&& f, End&& end) {
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    const int64_t first = r * columns, entry = (r - rows.begin) * rows.row_step;
+    for (int64_t c = 0; c < columns; c += kLanes<T>) {
+      f(r, first + c, entry + c * rows.column_step, int(min_of(kLanes<T>, columns - c)));
+    }
+    end(entry);
+  }
 }
 
 template <class T>
-void update(int rule, const UpdateTensor<T>& at, const T* rule_scalars, T clip_scale, int64_t begin,
-            int64_t end, UpdateSums& sums) {
-  using Loop = void (*)(const UpdateTensor<T>&, const T*, T, int64_t, int64_t, UpdateSums&);
-#define NORMRNN_RULE(name, type) update_rule<type, T>,
-  static constexpr Loop kRules[] = {
+NORMRNN_INLINE Vec<T> entries(const UpdateRows<T>& rows, const T* of, int64_t entry, int n) {
+  return rows.column_step ? load_n(of + entry, n) : splat(of[entry]);
+}
+
+// Adds squares to an array of sums that has one for each column, or one for a whole row.
+struct SquareSums {
+  double* sums = nullptr;
+  bool each = false;
+  Doubles row[2] = {};
+
+  template <class T>
+  NORMRNN_INLINE void add(int64_t entry, Vec<T> v, int n) {
+    Doubles square[2] = {};
+    add_squares(square, first_lanes<T>(v, n));
+    if (!each) {
+      row[0] += square[0];
+      row[1] += square[1];
+      return;
+    }
+    constexpr int kHalf = kLanes<double>;
+    for (int h = 0; h * kHalf < kLanes<T>; ++h) {
+      const int count = int(min_of(kHalf, n - h * kHalf));
+      double* at = sums + entry + h * kHalf;
+      if (count > 0) store_n(at, load_n(at, count) + square[h], count);
+    }
+  }
+  NORMRNN_INLINE void end_row(int64_t entry) {
+    if (each) return;
+    sums[entry] += sum_lanes<double>(row[0] + row[1]);
+    row[0] = row[1] = Doubles{};
+  }
+};
+
+template <class Rule, class Penalty, bool kProx, class T>
+struct UpdateLoops {
+  using Steps = Stepper<Rule, Penalty, kProx, T>;
+
+  static void flat(const UpdateTensor<T>& at, const UpdateScale<T>& scale, int64_t begin,
+                   int64_t end, UpdateSums& sums) {
+    const Steps steps(at, scale);
+    StepSums<T> total;
+    const auto step = [&](int64_t i, int n) __attribute__((always_inline)) {
+      typename Steps::Step one;
+      steps.template take<false>(i, n, steps.clip, Vec<T>{}, one);
+      total.put(at, i, n, Rule::kSlots, one);
+    };
+    int64_t i = begin;
+    for (; i + kLanes<T> <= end; i += kLanes<T>) step(i, kLanes<T>);  // no question per vector
+    if (i < end) step(i, int(end - i));
+    total.finish(sums);
+  }
+
+  static NORMRNN_INLINE void take(const Steps& steps, const UpdateRows<T>& rows, int64_t r,
+                                  int64_t i, int64_t entry, int n, typename Steps::Step& one) {
+    const Vec<T> clip = rows.clip ? splat(rows.clip[r - rows.begin]) : steps.clip;
+    const Vec<T> pull = rows.pull ? entries(rows, rows.pull, entry, n) : Vec<T>{};
+    steps.template take<true>(i, n, clip, pull, one);
+  }
+
+  // Takes the step, or, where sums are asked for, changes nothing but these. Returns the step size of
+  // the last weight.
+  static T grouped(const UpdateTensor<T>& at, const UpdateScale<T>& scale,
+                   const UpdateRows<T>& rows, const GroupSums* measured, UpdateSums& sums) {
+    const Steps steps(at, scale);
+    StepSums<T> total;
+    SquareSums squares{}, over{}, before{};
+    if (measured) {
+      const bool each = rows.column_step != 0;
+      squares = {measured->squares, each, {}};
+      over = {measured->over, each, {}};
+      before = {measured->before, each, {}};
+    }
+    Vec<T> step_size{};
+    const auto step = [&](int64_t r, int64_t i, int64_t entry,
+                          int n) __attribute__((always_inline)) {
+      typename Steps::Step one;
+      const Vec<T> clip = rows.clip ? splat(rows.clip[r - rows.begin]) : steps.clip;
+      const Vec<T> pull = rows.pull ? entries(rows, rows.pull, entry, n) : Vec<T>{};
+      steps.template take<true>(i, n, clip, pull, one);
+      step_size = one.prox_step;
+      Vec<T> part = splat(T(1)), root = part;
+      if (rows.factor) {
+        part = entries(rows, rows.factor, entry, n);
+      } else if (rows.root) {
+        root = entries(rows, rows.root, entry, n);
+        part = splat(T(1)) / (root + entries(rows, rows.strength, entry, n) * one.prox_step);
+      }
+      if (measured) {
+        squares.template add<T>(entry, one.next * part, n);
+        if (rows.root) over.template add<T>(entry, one.next * part * sqrt(part), n);
+        before.template add<T>(entry, one.w, n);
+      } else {
+        one.next *= root * part;
+        total.put(at, i, n, Rule::kSlots, one);
+      }
+    };
+    for_rows<T>(at.columns, rows, step, [&](int64_t entry) {
+      if (!measured) return;
+      squares.end_row(entry);
+      if (rows.root) over.end_row(entry);
+      before.end_row(entry);
+    });
+    if (!measured) total.finish(sums);
+    return step_size[0];
+  }
+};
+
+// The loops of a tensor, by rule and penalty.
+template <class T>
+struct UpdateTable {
+  void (*flat)(const UpdateTensor<T>&, const UpdateScale<T>&, int64_t, int64_t, UpdateSums&);
+  T (*grouped)(const UpdateTensor<T>&, const UpdateScale<T>&, const UpdateRows<T>&,
+               const GroupSums*, UpdateSums&);
+};
+
+template <class Rule, class Penalty, bool kProx, class T>
+constexpr UpdateTable<T> kUpdateTable = {UpdateLoops<Rule, Penalty, kProx, T>::flat,
+                                         UpdateLoops<Rule, Penalty, kProx, T>::grouped};
+
+template <class Rule, class T>
+const UpdateTable<T>& loops_of_rule(const UpdateTensor<T>& at) {
+#define NORMRNN_PENALTY(name, type) \
+  {&kUpdateTable<Rule, type, false, T>, &kUpdateTable<Rule, type, true, T>},
+  static constexpr const UpdateTable<T>* kTables[][2] = {
+#include "penalties/penalties.def"
+  };
+  if (at.apply == Apply::kNone) return kUpdateTable<Rule, NoPenalty, false, T>;
+  return *kTables[at.penalty][at.apply == Apply::kProx];
+}
+
+template <class T>
+const UpdateTable<T>& loops_of(int rule, const UpdateTensor<T>& at) {
+#define NORMRNN_RULE(name, type) loops_of_rule<type, T>,
+  static constexpr const UpdateTable<T>& (*kRules[])(const UpdateTensor<T>&) = {
 #include "rules/rules.def"
   };
-  kRules[rule](at, rule_scalars, clip_scale, begin, end, sums);
+  return kRules[rule](at);
+}
+
+template <class T>
+void update(int rule, const UpdateTensor<T>& at, const UpdateScale<T>& scale, int64_t begin,
+            int64_t end, UpdateSums& sums) {
+  loops_of(rule, at).flat(at, scale, begin, end, sums);
+}
+
+template <class T>
+void update_rows(int rule, const UpdateTensor<T>& at, const UpdateScale<T>& scale,
+                 const UpdateRows<T>& rows, UpdateSums& sums) {
+  loops_of(rule, at).grouped(at, scale, rows, nullptr, sums);
+}
+
+template <class T>
+T measure_rows(int rule, const UpdateTensor<T>& at, const UpdateScale<T>& scale,
+               const UpdateRows<T>& rows, const GroupSums& sums) {
+  UpdateSums none;
+  return loops_of(rule, at).grouped(at, scale, rows, &sums, none);
+}
+
+template <class T>
+void group_squares(const T* values, int64_t columns, int64_t begin, int64_t end, int64_t row_step,
+                   int64_t column_step, double* sums) {
+  const UpdateRows<T> rows{begin, end, row_step, column_step, {}, {}, {}, {}, {}};
+  SquareSums squares{sums, column_step != 0, {}};
+  for_rows<T>(
+      columns, rows,
+      [&](int64_t, int64_t i, int64_t entry, int n) __attribute__((always_inline)) {
+        squares.template add<T>(entry, load_n(values + i, n), n);
+      },
+      [&](int64_t entry) { squares.end_row(entry); });
 }
 
 // Sum of squares in double; NaN or infinity exactly where a value is, for float32.

@@ -12,6 +12,7 @@ namespace normrnn::NORMRNN_TARGET {
 template <bool kDecoupledPenalty>
 struct Adam {
   static constexpr int kSlots = 2;
+  static constexpr bool kUniformStep = kDecoupledPenalty;
   static constexpr bool kDecoupled = kDecoupledPenalty;
 
   template <class V>

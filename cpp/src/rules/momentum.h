@@ -9,6 +9,7 @@ namespace normrnn::NORMRNN_TARGET {
 template <bool kNesterov>
 struct Momentum {
   static constexpr int kSlots = 1;
+  static constexpr bool kUniformStep = true;
   static constexpr bool kDecoupled = false;
 
   template <class V>

@@ -2,6 +2,7 @@
 //
 //   struct MyRule {
 //     static constexpr int kSlots = 1;            // arrays of the weight's shape kept across steps
+//     static constexpr bool kUniformStep = true;  // prox_step is the same for all elements
 //     static constexpr bool kDecoupled = false;   // true: a penalty's gradient bypasses the rule
 //     template <class V> static V step(V g, V* slot, const V* scalar, V& prox_step);
 //   };

@@ -7,6 +7,7 @@ namespace normrnn::NORMRNN_TARGET {
 
 struct Sgd {
   static constexpr int kSlots = 0;
+  static constexpr bool kUniformStep = true;
   static constexpr bool kDecoupled = false;
 
   template <class V>

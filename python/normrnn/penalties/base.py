@@ -1,31 +1,43 @@
 """What every penalty R(w) of a weight array offers, and the wrapper that asks for its prox.
 
-A penalty is a frozen dataclass in a file of its own in this package. Its float fields are its
-strengths: they are checked here, and reach the C++ kernel in the order in which they are declared.
+A penalty is a frozen dataclass in a file of its own in this package. Its fields of type `Strength`
+are checked here, and reach a C++ kernel in the order in which they are declared. Kinds: of each
+weight (`ElementwisePenalty`), of the norms of groups (groups.py), of a matrix (matrix.py).
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, Self, TypeAlias, get_type_hints
 
+import numpy as np
 from numpy.typing import NDArray
 
-from normrnn._numbers import check_fields, non_negative
+from normrnn._numbers import non_negative
 from normrnn._registry import concrete_subclasses
+
+#: A number >= 0, or a function from the number of the update, counted from 1, to one.
+Strength: TypeAlias = float | Callable[[int], float]
 
 
 class Penalty(ABC):
     """A function R of one weight array, added to the loss: the objective is L + R.
 
-    The NumPy methods are the definition that the C++ kernel is tested against. All of them accept
+    The NumPy methods are the definition that the C++ kernels are tested against. All of them accept
     an array of any shape and leave it unchanged; arrays they return have its shape and dtype.
+
+    Attributes
+    ----------
+    constraint : bool
+        True if R is 0 where the weights may be and infinite elsewhere: it has no gradient, and its
+        prox is the projection, whatever the step. It needs no ``Prox`` around it.
+    has_prox : bool
+        Whether there is an exact proximal step.
     """
 
-    @property
-    @abstractmethod
-    def kernel(self) -> str:
-        """Name of the C++ kernel, as in penalties.def; a class attribute will do."""
+    constraint: ClassVar[bool] = False
+    has_prox: ClassVar[bool] = True
 
     @abstractmethod
     def value(self, w: NDArray[Any]) -> float:
@@ -37,27 +49,48 @@ class Penalty(ABC):
 
     @abstractmethod
     def prox(self, w: NDArray[Any], step: float | NDArray[Any]) -> NDArray[Any]:
-        """Proximal step: argmin over u of sum(step * r(u) + (u - w)^2 / 2), with R(u) = sum r(u).
+        """Proximal step: argmin over u of step * R(u) + ||u - w||^2 / 2.
 
         Parameters
         ----------
         w : ndarray
             Where the step starts.
         step : float or ndarray of w's shape
-            Step size >= 0, for all coordinates or for each.
+            Step size >= 0; one for each coordinate h means argmin R(u) + sum (u - w)^2 / (2 h).
         """
 
     def __post_init__(self) -> None:
         """Refuse a strength that is negative, infinite or NaN."""
-        check_fields(self, **dict.fromkeys(_float_fields(type(self)), non_negative))
+        for name in strength_names(type(self)):
+            given = getattr(self, name)
+            if not callable(given):
+                object.__setattr__(self, name, non_negative(name, given))
 
-    def scalars(self) -> tuple[float, ...]:
-        """Return the numbers that the C++ kernel gets: the float fields in their order."""
-        return tuple(getattr(self, name) for name in _float_fields(type(self)))
+    def at(self, step: int) -> Self:
+        """Return this penalty as it is at an update, counted from 1: with numbers for functions."""
+        scheduled = {
+            name: non_negative(f"{name} at step {step}", getattr(self, name)(step))
+            for name in strength_names(type(self))
+            if callable(getattr(self, name))
+        }
+        return replace(self, **scheduled) if scheduled else self  # type: ignore[type-var]
 
-    def for_parameter(self, name: str) -> "Penalty":
+    def for_parameter(self, name: str) -> Self:
         """Return this penalty as it applies to the parameter `name`: itself, unless it differs."""
         return self
+
+
+class ElementwisePenalty(Penalty):
+    """R(w) = sum r(w_i): the C++ kernel takes it in the pass over memory that the update is."""
+
+    @property
+    @abstractmethod
+    def kernel(self) -> str:
+        """Name of the C++ kernel, as in penalties.def; a class attribute will do."""
+
+    def scalars(self) -> tuple[float, ...]:
+        """Return the numbers that the C++ kernel gets: the strengths in their order."""
+        return tuple(getattr(self, name) for name in strength_names(type(self)))
 
     def center_for(self, name: str, w: NDArray[Any]) -> NDArray[Any] | None:
         """Return the point that R draws the parameter `name` towards, or None for zero.
@@ -69,11 +102,29 @@ class Penalty(ABC):
         """
         return None
 
+    def weights_for(self, name: str, w: NDArray[Any]) -> NDArray[Any] | None:
+        """Return what each coordinate's strengths are multiplied by, of w's shape; None for 1."""
+        return None
+
 
 @cache  # looking hints up takes longer than the whole update of a small network
-def _float_fields(cls: type[Penalty]) -> tuple[str, ...]:
+def strength_names(cls: type[Penalty]) -> tuple[str, ...]:
+    """Names of a penalty's fields of type `Strength`, in their order."""
     hints = get_type_hints(cls)
-    return tuple(f.name for f in fields(cls) if hints[f.name] is float)  # type: ignore[arg-type]
+    return tuple(f.name for f in fields(cls) if hints[f.name] == Strength)  # type: ignore[arg-type]
+
+
+def number(penalty: Penalty, name: str) -> float:
+    """Return a strength that must be a number by now."""
+    strength = getattr(penalty, name)
+    if callable(strength):
+        raise ValueError(f"{name}: expected a number (see at), got a function of the step")
+    return float(strength)
+
+
+def total(values: NDArray[Any]) -> float:
+    """Sum in float64."""
+    return float(np.sum(values, dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -96,16 +147,20 @@ class Prox:
     Examples
     --------
     >>> from normrnn.penalties import L1, Prox
-    >>> Prox(L1(0.5))
-    Prox(penalty=L1(strength=0.5))
+    >>> Prox(L1(0.5)).penalty.strength
+    0.5
     """
 
     penalty: Penalty
 
     def __post_init__(self) -> None:
-        """Refuse what is not a penalty."""
+        """Refuse what is not a penalty, and one without a prox."""
         if not isinstance(self.penalty, Penalty):
             raise TypeError(f"penalty: expected a Penalty, got {type(self.penalty).__name__}")
+        if not self.penalty.has_prox:
+            raise ValueError(
+                f"penalty: expected one with a proximal step, got {type(self.penalty).__name__}"
+            )
 
 
 def registry() -> dict[str, type[Penalty]]:
@@ -114,7 +169,7 @@ def registry() -> dict[str, type[Penalty]]:
     Examples
     --------
     >>> from normrnn.penalties import registry
-    >>> registry()["L1"](0.5)
-    L1(strength=0.5)
+    >>> registry()["L1"](0.5).strength
+    0.5
     """
     return concrete_subclasses(Penalty)  # type: ignore[type-abstract]

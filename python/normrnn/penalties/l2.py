@@ -1,18 +1,18 @@
 """Squared L2, towards zero or towards a centre."""
 
-from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from normrnn.penalties.base import Penalty
+from normrnn.penalties.arrays import Arrays, bind, factors_for, keep, keep_factors, one_array
+from normrnn.penalties.base import ElementwisePenalty, Strength, number, total
 
 
 @dataclass(frozen=True)
-class L2(Penalty):
+class L2(ElementwisePenalty):
     """R(w) = strength * ||w - center||^2, with centre zero by default.
 
     There is no 1/2 in front, so the gradient is 2 * strength * w: a ``weight_decay`` that adds
@@ -20,12 +20,15 @@ class L2(Penalty):
 
     Parameters
     ----------
-    strength : float
-        Factor >= 0 of the square.
-    center : ndarray, mapping of str to ndarray, or None
+    strength : float or callable
+        Factor >= 0 of the square, or a function from the number of the update to one.
+    center : ndarray, mapping of str to ndarray, "identity", or None
         What the weights are drawn towards: an array of w's shape and dtype, or one for each
         parameter name (every name that the penalty applies to must be there). It is copied, so
-        ``center=params`` means the weights as they are now, and stays when they move.
+        ``center=params`` means the weights as they are now, and stays when they move. "identity"
+        is the identity matrix, one for each gate of a ``weight_hh``.
+    weights : ndarray, mapping of str to ndarray, or None
+        A factor >= 0 of the strength for each weight; see `L1`.
 
     References
     ----------
@@ -41,74 +44,87 @@ class L2(Penalty):
     (5.0, [3.0, -1.0], [1.5, -0.5])
     >>> L2(0.5, center=np.array([1.0, -1.0])).gradient(w).tolist()
     [2.0, 0.0]
+    >>> L2(0.5, center="identity").value(np.eye(3))
+    0.0
     """
 
-    strength: float
-    center: NDArray[Any] | Mapping[str, NDArray[Any]] | None = None
+    strength: Strength
+    center: Arrays | Literal["identity"] = None
+    weights: Arrays = None
     kernel = "l2"  # with a centre too: the kernel takes none as zero
 
     def __post_init__(self) -> None:
-        """Check the strength and take a copy of the centre, which must not follow the weights."""
+        """Check the strength and copy the arrays, which must not follow the weights."""
         super().__post_init__()
-        if isinstance(self.center, Mapping):
-            copies = {name: _frozen_copy(name, a) for name, a in self.center.items()}
-            object.__setattr__(self, "center", copies)
-        elif self.center is not None:
-            object.__setattr__(self, "center", _frozen_copy(None, self.center))
+        if isinstance(self.center, str):
+            if self.center != "identity":
+                raise ValueError(f"center: expected an array or 'identity', got {self.center!r}")
+        else:
+            keep(self, "center")
+        keep_factors(self, "weights")
 
     def value(self, w: NDArray[Any]) -> float:
-        """R = strength * sum (w - center)^2."""
-        return self.strength * float(np.sum(np.square(w - self._center(), dtype=np.float64)))
+        """R = strength * sum weights * (w - center)^2."""
+        return total(self._strength() * np.square((w - self._center(w)).astype(np.float64)))
 
     def gradient(self, w: NDArray[Any]) -> NDArray[Any]:
-        """dR/dw = 2 * strength * (w - center)."""
-        gradient: NDArray[Any] = 2 * self.strength * (w - self._center())
+        """dR/dw = 2 * strength * weights * (w - center)."""
+        gradient: NDArray[Any] = 2 * self._strength() * (w - self._center(w))
         return gradient
 
     def prox(self, w: NDArray[Any], step: float | NDArray[Any]) -> NDArray[Any]:
-        """(w + 2 * step * strength * center) / (1 + 2 * step * strength)."""
-        pull = 2 * step * self.strength
-        moved: NDArray[Any] = (w + pull * self._center()) / (1 + pull)
+        """(w + 2 * a * center) / (1 + 2 * a) with a = step * strength * weights."""
+        pull = 2 * step * self._strength()
+        moved: NDArray[Any] = (w + pull * self._center(w)) / (1 + pull)
         return moved
 
     def for_parameter(self, name: str) -> "L2":
-        """Return the penalty with the centre of this parameter, if it has one for each.
+        """Return the penalty with this parameter's centre and weights, if it has one for each.
 
         Raises
         ------
         ValueError
-            If the mapping has no centre for the name.
+            If a mapping has nothing for the name.
         """
-        if not isinstance(self.center, Mapping):
-            return self
-        if name not in self.center:
-            raise ValueError(f"center: expected an array for {name}, got {sorted(self.center)}")
-        bound = copy(self)  # not through __init__, which would copy the array at every update
-        object.__setattr__(bound, "center", self.center[name])
-        return bound
+        return bind(self, name, "center", "weights")
 
     def center_for(self, name: str, w: NDArray[Any]) -> NDArray[Any] | None:
         """Return the centre for this parameter, of w's shape and dtype; None for zero."""
-        center = self.for_parameter(name).center
-        if center is None:
+        if self.center is None:
             return None
-        assert isinstance(center, np.ndarray)  # for_parameter looked the name up
+        if isinstance(self.center, str):
+            if w.ndim != 2 or w.shape[0] % w.shape[1]:
+                raise ValueError(
+                    f"center: expected a stack of square matrices for 'identity', "
+                    f"got {name} of shape {w.shape}"
+                )
+            return _identity(w.shape[0], w.shape[1], w.dtype)
+        center = bind(self, name, "center").center
+        assert isinstance(center, np.ndarray)  # bind looked the name up
         if center.dtype != w.dtype:
             raise TypeError(f"center[{name}]: expected dtype {w.dtype}, got {center.dtype}")
         if center.shape != w.shape:
             raise ValueError(f"center[{name}]: expected shape {w.shape}, got {center.shape}")
         return center
 
-    def _center(self) -> NDArray[Any] | float:
-        if isinstance(self.center, Mapping):
-            raise ValueError("center: expected one array (see for_parameter), got a mapping")
-        return 0.0 if self.center is None else self.center
+    def weights_for(self, name: str, w: NDArray[Any]) -> NDArray[Any] | None:
+        """Return the weights for this parameter, of w's shape and dtype; None for 1."""
+        return factors_for(self, "weights", name, w, w.shape)
+
+    def _center(self, w: NDArray[Any]) -> NDArray[Any] | float:
+        if isinstance(self.center, str):
+            center = self.center_for("w", w)
+        else:
+            center = one_array("center", self.center)
+        return 0.0 if center is None else center
+
+    def _strength(self) -> Any:
+        held, strength = one_array("weights", self.weights), number(self, "strength")
+        return strength if held is None else strength * held
 
 
-def _frozen_copy(name: str | None, center: object) -> NDArray[Any]:
-    if not isinstance(center, np.ndarray):
-        argument = "center" if name is None else f"center[{name}]"
-        raise TypeError(f"{argument}: expected an ndarray, got {type(center).__name__}")
-    frozen = np.array(center, order="C")
-    frozen.flags.writeable = False
-    return frozen
+@lru_cache(maxsize=16)
+def _identity(rows: int, columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    stack = np.tile(np.eye(columns, dtype=dtype), (rows // columns, 1))
+    stack.flags.writeable = False
+    return stack

@@ -7,8 +7,13 @@ from typing import Any
 import numpy as np
 
 from normrnn._numbers import positive
-from normrnn.penalties import Penalty, Prox, resolve
+from normrnn.penalties import GroupPenalty, MatrixPenalty, resolve
+from normrnn.penalties.arrays import on_rows
+from normrnn.penalties.group_sets import group_sets, piece_of, split_gates
+from normrnn.penalties.groups import as_matrix
+from normrnn.penalties.resolve import Some, inner_of, is_prox
 from normrnn.reference.cells.base import Array
+from normrnn.reference.groups import Groups
 from normrnn.results import UpdateInfo
 from normrnn.rules import Rule
 
@@ -46,16 +51,18 @@ def update(
     state: dict[str, Any] | None = None,
     *,
     rule: Rule,
-    penalty: Penalty | Prox | Mapping[str, Penalty | Prox | None] | None = None,
+    penalty: Some | Mapping[str, Some] = None,
     clip_norm: float | None = None,
+    clip_value: float | None = None,
+    clip_ratio: float | None = None,
 ) -> UpdateInfo:
     """Update all parameters in place.
 
-    For each w, with s = min(1, clip_norm / norm of all gradients together):
+    For each w, with g = dL/dw after clipping:
 
-        g = s dL/dw + dR/dw               no dR/dw with a Prox, or with a decoupled rule
+        g += dR/dw                        no dR/dw with a Prox, or with a decoupled rule
         w' = w - delta(g)                 by the rule; decoupled: w' -= lr dR/dw
-        w <- prox(w', step)               with a Prox
+        w <- prox(w', step)               with a Prox or a constraint
 
     Parameters
     ----------
@@ -67,16 +74,17 @@ def update(
         From `init_state`; changed in place. Rules without slots work without it.
     rule : Rule
         How a gradient becomes a step.
-    penalty : Penalty, Prox, mapping or None
-        One penalty for all weights but the biases, or a mapping from pattern to penalty (see
+    penalty : Penalty, Prox, sequence, mapping or None
+        For all weights but the biases, or a mapping from pattern to penalty (see
         `normrnn.penalties.resolve`).
-    clip_norm : float, optional
-        Upper bound > 0 of the gradients' norm; the penalty's gradient is not clipped.
+    clip_norm, clip_value, clip_ratio : float, optional
+        Upper bound > 0 of the gradients' norm, of each gradient, or of a row's norm in parts of its
+        weights' norm; at most one of them. The penalty's gradient is not clipped.
 
     Returns
     -------
     UpdateInfo
-        R before the step, norms, and s.
+        R before the step, norms, and the scale of clip_norm.
 
     Raises
     ------
@@ -103,53 +111,85 @@ def update(
         if rule.slots:
             raise TypeError(f"state: expected init_state(rule, params) for {rule}, got None")
         state = init_state(rule, params)
-    penalties = resolve(penalty, params)
-    for name, one in penalties.items():
-        if one is not None:
-            (one.penalty if isinstance(one, Prox) else one).center_for(name, params[name])
+    t = state["step"] + 1
+    pieces = split_gates(resolve(penalty, params, t), params)
+    terms = [
+        [
+            (on_rows(inner_of(term), p.name, params[p.name], p.rows), is_prox(term))
+            for term in p.terms
+        ]
+        for p in pieces
+    ]
+    sets = group_sets(pieces, params)
 
-    grad_norm = _norm(grads.values())
-    clip_scale = 1.0
+    grad_norm, clip_scale = _norm(grads.values()), 1.0
     if clip_norm is not None:
         bound = positive("clip_norm", clip_norm)
         clip_scale = bound / grad_norm if grad_norm > bound else 1.0
+    clipped = {
+        name: _clip(clip_scale * g, params[name], clip_value, clip_ratio)
+        for name, g in grads.items()
+    }
 
-    state["step"] += 1
-    before = {name: w.copy() for name, w in params.items()}
-    penalty_value = 0.0
-    for name, w in params.items():
-        slots = {slot: state[slot][name] for slot in rule.slots}
-        w[...], value = _step(
-            w, clip_scale * grads[name], slots, rule, penalties[name], state["step"]
-        )
-        penalty_value += value
+    old = {name: w.copy() for name, w in params.items()}
+    before = [piece_of(old[piece.name], piece) for piece in pieces]
+    groups = Groups(sets, [w.shape for w in before])
+    value = groups.value(before)
+    after, steps = [], []
+    for i, (piece, pull) in enumerate(zip(pieces, groups.gradients(before), strict=True)):
+        w, g = before[i], piece_of(clipped[piece.name], piece)
+        proxes = []
+        for one, prox in terms[i]:
+            if isinstance(one, GroupPenalty):
+                if (inner := one.elementwise()) is None:
+                    continue
+                one = inner  # the rest is the groups' business
+            value += one.value(w)
+            if not prox:
+                pull = pull + one.gradient(w)
+            elif not isinstance(one, MatrixPenalty):
+                proxes.append(one)
+        slots = {slot: piece_of(state[slot][piece.name], piece) for slot in rule.slots}
+        delta, step = rule.step(w, g if rule.decoupled else g + pull, slots, t)
+        u = w - delta - (step * pull if rule.decoupled else 0.0)
+        for one in proxes:
+            u = one.prox(u, step)
+        after.append(u)
+        steps.append(step)
+    after = groups.prox(after, steps)
+    for i, piece in enumerate(pieces):
+        for one, prox in terms[i]:
+            if prox and isinstance(one, MatrixPenalty):
+                after[i] = one.prox(after[i], steps[i])
+        piece_of(params[piece.name], piece)[...] = after[i]
+
+    state["step"] = t
     return UpdateInfo(
-        penalty=penalty_value,
+        penalty=value,
         grad_norm=grad_norm,
-        update_norm=_norm(w - before[name] for name, w in params.items()),
+        update_norm=_norm(w - old[name] for name, w in params.items()),
         param_norm=_norm(params.values()),
         clip_scale=clip_scale,
+        clipped_norm=_norm(clipped.values()),
     )
 
 
-def _step(
-    w: Array,
-    g: Array,
-    slots: dict[str, Array],
-    rule: Rule,
-    penalty: Penalty | Prox | None,
-    t: int,
-) -> tuple[Array, float]:
-    """One parameter: its new value, and R at the old one."""
-    if penalty is None:
-        return w - rule.step(w, g, slots, t)[0], 0.0
-    if isinstance(penalty, Prox):
-        delta, prox_step = rule.step(w, g, slots, t)
-        return penalty.penalty.prox(w - delta, prox_step), penalty.penalty.value(w)
-    if rule.decoupled:
-        delta, prox_step = rule.step(w, g, slots, t)
-        return w - delta - prox_step * penalty.gradient(w), penalty.value(w)
-    return w - rule.step(w, g + penalty.gradient(w), slots, t)[0], penalty.value(w)
+def _clip(g: Array, w: Array, value: float | None, ratio: float | None) -> Array:
+    """Hold each gradient, or the gradient of each unit, a row."""
+    if value is not None:
+        bound = positive("clip_value", value)
+        held: Array = np.clip(g, -bound, bound)
+        return held
+    if ratio is None:
+        return g
+    rows, weights = as_matrix(g), as_matrix(w)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    most = positive("clip_ratio", ratio) * np.maximum(
+        np.linalg.norm(weights, axis=1, keepdims=True), 1e-3
+    )
+    scale = np.where(norms > most, most / np.where(norms > 0, norms, 1), 1)
+    scaled: Array = (scale * rows).reshape(g.shape)
+    return scaled
 
 
 def _check(params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:

@@ -58,6 +58,11 @@ class Adam(Rule):
         """``"adam"``, or ``"adamw"`` for the decoupled rule."""
         return "adamw" if self.decoupled else "adam"
 
+    @property
+    def uniform_step(self) -> bool:
+        """No: a prox has a step size for each coordinate, unless the rule is decoupled."""
+        return self.decoupled
+
     def scalars(self, step: int) -> tuple[float, ...]:
         """Both scales of the step, and the constants of the means, eps and lr; see adam.h."""
         m_scale = self.lr / (1 - self.beta1**step)

@@ -21,9 +21,14 @@ class Rule(ABC):
         Names of the arrays that the rule keeps for each parameter, in the C++ kernel's order.
     decoupled : bool
         True if a penalty's gradient bypasses the rule and is subtracted as prox_step * dR/dw.
+    uniform_step : bool
+        True if the step size of a prox is lr for every weight.
+    lr : float
+        Step size.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
+    lr: float
 
     @property
     @abstractmethod
@@ -34,6 +39,11 @@ class Rule(ABC):
     def decoupled(self) -> bool:
         """Whether a penalty's gradient bypasses the rule; no, unless a rule says so."""
         return False
+
+    @property
+    def uniform_step(self) -> bool:
+        """Whether a prox has the step size lr at every weight; yes, unless a rule says no."""
+        return True
 
     @abstractmethod
     def scalars(self, step: int) -> tuple[float, ...]:

@@ -1,0 +1,18 @@
+// ||w_g|| <= bound, or = bound: projections. A group of zeros stays. docs/equations.md#max-norm
+#pragma once
+
+#include "groups/group.h"
+
+namespace normrnn {
+
+template <bool kEqual>
+struct NormBound {
+  static constexpr bool kConstraint = true;
+  static double value(double, double) { return 0; }
+  static double pull(double, double) { return 0; }
+  static double factor(double norm, double bound, double) {
+    return norm > bound || (kEqual && norm > 0) ? bound / norm : 1;
+  }
+};
+
+}  // namespace normrnn

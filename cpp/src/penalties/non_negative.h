@@ -1,0 +1,23 @@
+// The constraint w >= 0: its prox is the projection. docs/equations.md#non-negativity
+#pragma once
+
+#include "penalties/penalty.h"
+
+namespace normrnn::NORMRNN_TARGET {
+
+struct NonNegative {
+  template <class V>
+  static V value(V, V, const V*) {
+    return V{};
+  }
+  template <class V>
+  static V gradient(V, V, const V*) {
+    return V{};
+  }
+  template <class V>
+  static V prox(V w, V, V, const V*) {
+    return max(V{}, w);  // NaN passes
+  }
+};
+
+}  // namespace normrnn::NORMRNN_TARGET

@@ -1,0 +1,116 @@
+"""Arrays that belong to a penalty: a centre or weights, one for all parameters or one a name.
+
+A penalty keeps copies that cannot be written to, so that it stays what it is when the weights move.
+"""
+
+from collections.abc import Mapping
+from copy import copy
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normrnn.penalties.base import ElementwisePenalty, Penalty
+
+Arrays: TypeAlias = NDArray[Any] | Mapping[str, NDArray[Any]] | None
+P = TypeVar("P", bound=Penalty)
+
+
+def keep(penalty: Penalty, field: str) -> None:
+    """Replace the arrays in a field of a frozen dataclass by copies."""
+    given = getattr(penalty, field)
+    if isinstance(given, Mapping):
+        object.__setattr__(
+            penalty, field, {name: _copy(f"{field}[{name}]", a) for name, a in given.items()}
+        )
+    elif given is not None:
+        object.__setattr__(penalty, field, _copy(field, given))
+
+
+def keep_factors(penalty: Penalty, field: str) -> None:
+    """Do so, and refuse factors that are not finite or below zero."""
+    keep(penalty, field)
+    held = getattr(penalty, field)
+    for name, array in held.items() if isinstance(held, Mapping) else [(None, held)]:
+        if array is None:
+            continue
+        wrong = np.argwhere(~((array >= 0) & (array < np.inf)))
+        if len(wrong):
+            at = tuple(wrong[0].tolist())
+            argument = field if name is None else f"{field}[{name}]"
+            raise ValueError(
+                f"{argument}: expected finite numbers >= 0, got {array[at]} at index {at}"
+            )
+
+
+def bind(penalty: P, name: str, *names_of_fields: str) -> P:
+    """Return the penalty with the arrays of one parameter, where it has one for each.
+
+    Raises
+    ------
+    ValueError
+        If a mapping has no array for the name.
+    """
+    bound = penalty
+    for field in names_of_fields:
+        held = getattr(penalty, field)
+        if not isinstance(held, Mapping):
+            continue
+        if name not in held:
+            raise ValueError(f"{field}: expected an array for {name}, got {sorted(held)}")
+        if bound is penalty:
+            bound = copy(penalty)  # not through __init__, which would copy arrays at every update
+        object.__setattr__(bound, field, held[name])
+    return bound
+
+
+def one_array(field: str, held: Arrays) -> NDArray[Any] | None:
+    """Return what a bound penalty holds; for its NumPy methods."""
+    if isinstance(held, Mapping):
+        raise ValueError(f"{field}: expected one array (see for_parameter), got a mapping")
+    return held
+
+
+def factors_for(
+    penalty: Penalty, field: str, name: str, w: NDArray[Any], shape: tuple[int, ...]
+) -> NDArray[Any] | None:
+    """Return the factors of one parameter as an array of w's dtype and the given shape, or None.
+
+    Raises
+    ------
+    ValueError
+        If there are none for the name, or they cannot be broadcast to the shape.
+    """
+    held = one_array(field, getattr(bind(penalty, name, field), field))
+    if held is None:
+        return None
+    try:
+        spread = np.broadcast_to(held, shape)
+    except ValueError:
+        raise ValueError(
+            f"{field}[{name}]: expected a shape that broadcasts to {shape}, got {held.shape}"
+        ) from None
+    return np.ascontiguousarray(spread, w.dtype)
+
+
+def _copy(argument: str, given: object) -> NDArray[Any]:
+    if not isinstance(given, np.ndarray):
+        raise TypeError(f"{argument}: expected an ndarray, got {type(given).__name__}")
+    frozen = np.array(given, order="C")
+    frozen.flags.writeable = False
+    return frozen
+
+
+def on_rows(penalty: P, name: str, w: NDArray[Any], rows: slice | None) -> P:
+    """Return an elementwise penalty with the centre and weights of some rows of a parameter."""
+    if not isinstance(penalty, ElementwisePenalty):
+        return penalty
+    arrays = {
+        "center": penalty.center_for(name, w),
+        "weights": penalty.weights_for(name, w),
+    }
+    bound = copy(penalty)
+    for field, array in arrays.items():
+        if array is not None:
+            object.__setattr__(bound, field, array if rows is None else array[rows])
+    return bound

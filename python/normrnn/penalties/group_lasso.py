@@ -1,0 +1,114 @@
+"""Group lasso and sparse group lasso: whole groups of weights become zero."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normrnn.penalties.arrays import Arrays
+from normrnn.penalties.base import ElementwisePenalty, Strength, number
+from normrnn.penalties.groups import GroupPenalty
+from normrnn.penalties.l1 import L1
+
+
+class _SumOfNorms(GroupPenalty):
+    """R(w) = sum of strength * ||w_g||."""
+
+    kernel = "group_lasso"
+
+    def value_of(self, norms: NDArray[Any], strengths: NDArray[Any]) -> float:
+        return float(np.sum(strengths * norms))
+
+    def pull_of(self, norms: NDArray[Any], strengths: NDArray[Any]) -> NDArray[Any]:
+        pull: NDArray[Any] = np.divide(strengths, norms, out=np.zeros_like(norms), where=norms > 0)
+        return pull
+
+    def factor_of(self, norms: NDArray[Any], strengths: NDArray[Any], step: float) -> NDArray[Any]:
+        kept = norms > step * strengths
+        lost: NDArray[Any] = np.divide(step * strengths, norms, out=np.ones_like(norms), where=kept)
+        return 1 - lost
+
+
+@dataclass(frozen=True)
+class GroupLasso(_SumOfNorms):
+    """R(w) = strength * sum over groups g of sqrt(p_g) ||w_g||, p_g the number of weights in g.
+
+    ``Prox(GroupLasso(...))`` makes whole groups exactly zero. With ``groups="outgoing"`` these are
+    all weights that a hidden unit speaks through, so that a unit whose group is zero can be taken
+    out of the network.
+
+    Parameters
+    ----------
+    strength : float or callable
+        Factor >= 0 of the sum, or a function from the number of the update to one.
+    groups : str
+        "rows", "columns" or "matrix" of each array that the penalty is for; "gates": the block of
+        each gate; "outgoing": for each hidden unit its column of ``weight_hh`` and its column of
+        the next layer's ``weight_ih`` (both directions) or of ``weight_hy``. A pattern for
+        "outgoing" must match all of these arrays; others that it matches are not penalised.
+    weights : ndarray or None
+        A factor >= 0 for each group in place of sqrt(p_g).
+
+    References
+    ----------
+    Yuan & Lin, Model selection and estimation in regression with grouped variables, J. R. Statist.
+    Soc. B 68, 2006.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from normrnn.penalties import GroupLasso
+    >>> penalty, w = GroupLasso(0.5, groups="rows"), np.array([[3.0, 4.0], [0.3, 0.4]])
+    >>> round(penalty.value(w), 6), penalty.prox(w, step=np.sqrt(2)).round(6).tolist()
+    (3.889087, [[2.4, 3.2], [0.0, 0.0]])
+    """
+
+    strength: Strength
+    groups: str = "rows"
+    weights: Arrays = None
+
+    def strengths(self, sizes: NDArray[Any]) -> NDArray[np.float64]:
+        """Strength * sqrt(p_g), or * the group's weight."""
+        return number(self, "strength") * self._weighted(np.sqrt(sizes))
+
+
+@dataclass(frozen=True)
+class SparseGroupLasso(_SumOfNorms):
+    """R(w) = l1 * ||w||_1 + group * sum over groups g of sqrt(p_g) ||w_g||.
+
+    Zeros within groups as well as whole groups. The prox is that of the groups after the soft
+    threshold, which is exact.
+
+    Parameters
+    ----------
+    l1, group : float or callable
+        Factors >= 0.
+    groups, weights
+        As for `GroupLasso`; weights are those of the groups.
+
+    References
+    ----------
+    Simon, Friedman, Hastie & Tibshirani, A sparse-group lasso, J. Comput. Graph. Statist. 22, 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from normrnn.penalties import SparseGroupLasso
+    >>> penalty = SparseGroupLasso(l1=1.0, group=1.0, groups="matrix", weights=np.ones(1))
+    >>> penalty.prox(np.array([[4.0, 5.0, 0.5]]), step=1.0).round(6).tolist()
+    [[2.4, 3.2, 0.0]]
+    """
+
+    l1: Strength
+    group: Strength
+    groups: str = "rows"
+    weights: Arrays = None
+
+    def strengths(self, sizes: NDArray[Any]) -> NDArray[np.float64]:
+        """Group * sqrt(p_g), or * the group's weight."""
+        return number(self, "group") * self._weighted(np.sqrt(sizes))
+
+    def elementwise(self) -> ElementwisePenalty:
+        """Return the L1 part."""
+        return L1(number(self, "l1"))

@@ -1,0 +1,203 @@
+"""Where groups of weights lie in a network: which rows and columns of which arrays belong together.
+
+Every group of an update has a number. A piece of a parameter takes a stretch of them, one for each
+of its rows or columns; pieces that share a unit's outgoing weights take the same ones.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normrnn.penalties.groups import GroupPenalty, as_matrix
+from normrnn.penalties.resolve import One, Params, Piece, gates_of, inner_of, is_prox
+
+_RECURRENT = re.compile(r"weight_hh_l(\d+)(_reverse)?")
+
+
+@dataclass(frozen=True)
+class GroupUse:
+    """How a piece takes part in groups.
+
+    Attributes
+    ----------
+    penalty : GroupPenalty
+        What applies to the groups.
+    prox : bool
+        Whether it acts after the rule's step.
+    groups : str
+        "rows", "columns" or "matrix" of the piece.
+    first : int
+        Number of its first group.
+    """
+
+    penalty: GroupPenalty
+    prox: bool
+    groups: str
+    first: int
+
+
+@dataclass
+class GroupSets:
+    """All groups of an update.
+
+    Attributes
+    ----------
+    uses : list of GroupUse or None
+        For each piece.
+    strengths : ndarray, [groups]
+        Each group's strength or bound, its weight included.
+    """
+
+    uses: list[GroupUse | None]
+    strengths: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+
+def split_gates(pieces: Sequence[Piece], params: Params) -> list[Piece]:
+    """Make pieces of the gates where a penalty takes each gate as a group."""
+    result = []
+    for piece in pieces:
+        if not any(_groups(term) == "gates" for term in piece.terms):
+            result.append(piece)
+            continue
+        gates = gates_of(piece.name, params)
+        start, stop, _ = (piece.rows or slice(None)).indices(len(params[piece.name]))
+        height = len(params[piece.name]) // max(len(gates), 1)
+        terms = tuple(_with_groups(term, "matrix") for term in piece.terms)
+        result += [
+            Piece(piece.name, slice(row, row + height), terms, piece.source)
+            for row in range(start, stop, height)
+        ]
+    return result
+
+
+def group_sets(pieces: Sequence[Piece], params: Params) -> GroupSets:
+    """Give all groups of an update their numbers and strengths.
+
+    Raises
+    ------
+    ValueError
+        If a pattern for outgoing weights leaves some of a unit's out, or weights of groups do not
+        fit.
+    """
+    uses: list[GroupUse | None] = [None] * len(pieces)
+    strengths: list[NDArray[np.float64]] = []
+    count = 0
+
+    def add(penalty: GroupPenalty, sizes: NDArray[Any]) -> int:
+        nonlocal count
+        first, count = count, count + len(sizes)
+        strengths.append(penalty.strengths(sizes))
+        return first
+
+    outgoing: dict[str, list[int]] = {}
+    for i, piece in enumerate(pieces):
+        for term in piece.terms:
+            penalty = inner_of(term)
+            if not isinstance(penalty, GroupPenalty):
+                continue
+            if penalty.groups == "outgoing":
+                outgoing.setdefault(piece.source, []).append(i)
+                continue
+            rows, columns = as_matrix(piece_of(params[piece.name], piece)).shape
+            sizes = {"rows": [columns] * rows, "columns": [rows] * columns}
+            first = add(penalty, np.array(sizes.get(penalty.groups, [rows * columns]), float))
+            uses[i] = GroupUse(penalty, is_prox(term), penalty.groups, first)
+    for source, members in outgoing.items():
+        _outgoing(pieces, members, source, params, add, uses)
+    return GroupSets(uses, np.concatenate(strengths) if strengths else np.zeros(0))
+
+
+def piece_of(array: NDArray[Any], piece: Piece) -> NDArray[Any]:
+    """Return the piece's rows of its parameter, or of an array of the same shape; a view."""
+    return array if piece.rows is None else array[piece.rows]
+
+
+def consumers(params: Params) -> list[list[str]]:
+    """For each layer the arrays that have a column for each of its units.
+
+    A layer's own ``weight_hh`` come first, one for each direction, with the columns of that
+    direction's units; the others have columns for both directions' units, side by side.
+
+    Examples
+    --------
+    >>> import normrnn as nr
+    >>> from normrnn.penalties.group_sets import consumers
+    >>> consumers(nr.init_params("gru", 2, 4, num_layers=2, output_size=1))
+    [['weight_hh_l0', 'weight_ih_l1'], ['weight_hh_l1', 'weight_hy']]
+    """
+    layers: list[list[str]] = []
+    while f"weight_hh_l{len(layers)}" in params:
+        layer = len(layers)
+        own = [f"weight_hh_l{layer}", f"weight_hh_l{layer}_reverse"]
+        above = [f"weight_ih_l{layer + 1}", f"weight_ih_l{layer + 1}_reverse"]
+        if above[0] not in params:
+            above = ["weight_hy"]
+        layers.append([name for name in (*own, *above) if name in params])
+    return layers
+
+
+def _outgoing(
+    pieces: Sequence[Piece],
+    members: list[int],
+    source: str,
+    params: Params,
+    add: Any,
+    uses: list[GroupUse | None],
+) -> None:
+    by_name = {pieces[i].name: i for i in members}
+    whole = len(by_name) == len(members) and all(pieces[i].rows is None for i in members)
+    if not whole:
+        raise ValueError(
+            f"penalty: expected whole arrays for groups='outgoing', got gates by {source!r}"
+        )
+    found = False
+    for names in consumers(params):
+        missing = [name for name in names if name not in by_name]
+        if len(missing) == len(names):
+            continue
+        if missing:
+            raise ValueError(
+                f"penalty: expected a pattern for groups='outgoing' that matches all of {names}, "
+                f"got {source!r} without {missing}"
+            )
+        found = True
+        recurrent = [name for name in names if _RECURRENT.fullmatch(name)]
+        hidden = [params[name].shape[-1] for name in recurrent]
+        above = sum(params[name].shape[0] for name in names if name not in recurrent)
+        own = [
+            np.full(h, _outgoing_rows(params[n])) for n, h in zip(recurrent, hidden, strict=True)
+        ]
+        term = pieces[by_name[names[0]]].terms
+        penalty, prox = next(
+            (p, is_prox(t)) for t in term if isinstance(p := inner_of(t), GroupPenalty)
+        )
+        first = add(penalty, np.concatenate(own) + float(above))
+        for name in names:
+            offset = sum(hidden[: recurrent.index(name)]) if name in recurrent else 0
+            uses[by_name[name]] = GroupUse(penalty, prox, "columns", first + offset)
+    if not found:
+        raise ValueError(
+            f"penalty: expected a pattern for groups='outgoing' that matches a 'weight_hh_*', "
+            f"got {source!r}"
+        )
+
+
+def _outgoing_rows(recurrent: NDArray[Any]) -> float:
+    return float(recurrent.shape[0] if recurrent.ndim == 2 else 1)
+
+
+def _groups(term: One) -> str | None:
+    penalty = inner_of(term)
+    return penalty.groups if isinstance(penalty, GroupPenalty) else None
+
+
+def _with_groups(term: One, groups: str) -> One:
+    penalty = inner_of(term)
+    if not isinstance(penalty, GroupPenalty):
+        return term
+    changed = replace(penalty, groups=groups)  # type: ignore[type-var]
+    return type(term)(changed) if term is not penalty else changed  # type: ignore[call-arg]

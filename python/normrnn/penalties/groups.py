@@ -1,0 +1,157 @@
+"""What penalties and constraints on the norms of groups of weights share."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normrnn.penalties.arrays import Arrays, keep_factors, one_array
+from normrnn.penalties.base import ElementwisePenalty, Penalty
+
+#: Which weights have a norm together. The last two are resolved within a network (see resolve.py):
+#: each gate's block becomes a "matrix", and outgoing weights become "columns" of several arrays.
+GROUPS = ("rows", "columns", "matrix", "gates", "outgoing")
+AXIS: dict[str, tuple[int, ...]] = {"rows": (1,), "columns": (0,), "matrix": (0, 1)}
+
+
+class GroupPenalty(Penalty):
+    """R(w) = sum over groups g of r(||w_g||).
+
+    An array is looked at as a matrix whose columns are its last dimension; a vector is one row.
+
+    Attributes
+    ----------
+    groups : str
+        One of "rows", "columns", "matrix", "gates", "outgoing".
+    weights : ndarray or None
+        A factor for each group, in the order of the rows or columns.
+    """
+
+    groups: str
+    weights: Arrays
+    kernel: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Check strengths, groups and weights."""
+        super().__post_init__()
+        if self.groups not in GROUPS:
+            expected = ", ".join(map(repr, GROUPS))
+            raise ValueError(f"groups: expected one of {expected}, got {self.groups!r}")
+        keep_factors(self, "weights")
+
+    @abstractmethod
+    def strengths(self, sizes: NDArray[Any]) -> NDArray[np.float64]:
+        """Return each group's strength or bound, of groups with so many weights each."""
+
+    def value_of(self, norms: NDArray[Any], strengths: NDArray[Any]) -> float:
+        """Sum of r over groups with these norms; 0 for a constraint."""
+        return 0.0
+
+    def pull_of(self, norms: NDArray[Any], strengths: NDArray[Any]) -> NDArray[Any]:
+        """r'(norm) / norm for each group: the gradient is this times the weights."""
+        return np.zeros_like(norms)
+
+    @abstractmethod
+    def factor_of(self, norms: NDArray[Any], strengths: NDArray[Any], step: float) -> NDArray[Any]:
+        """Return what the prox multiplies each group by."""
+
+    def elementwise(self) -> ElementwisePenalty | None:
+        """Return the part of R that is a penalty of each weight, or None."""
+        return None
+
+    def value(self, w: NDArray[Any]) -> float:
+        """R = sum r(||w_g||)."""
+        matrix, strengths = self._matrix(w)
+        inner = self.elementwise()
+        own = self.value_of(norms_of(matrix, self.groups), strengths)
+        return own + (inner.value(w) if inner else 0.0)
+
+    def gradient(self, w: NDArray[Any]) -> NDArray[Any]:
+        """dR/dw = r'(||w_g||) w / ||w_g||, which is 0 for a group of zeros."""
+        matrix, strengths = self._matrix(w)
+        pull = spread(self.pull_of(norms_of(matrix, self.groups), strengths), self.groups)
+        gradient: NDArray[Any] = (pull * matrix).reshape(w.shape).astype(w.dtype)
+        inner = self.elementwise()
+        return gradient + inner.gradient(w) if inner else gradient
+
+    def prox(self, w: NDArray[Any], step: float | NDArray[Any]) -> NDArray[Any]:
+        """Each group times its factor, which comes from its norm."""
+        inner = self.elementwise()
+        matrix, strengths = self._matrix(inner.prox(w, step) if inner else w)
+        if self.constraint or np.ndim(step) == 0:
+            size = float(np.ravel(step)[0]) if np.size(step) else 0.0
+            factor = self.factor_of(norms_of(matrix, self.groups), strengths, size)
+            moved = spread(factor, self.groups) * matrix
+        else:
+            steps = np.reshape(step, matrix.shape)
+            moved = prox_of_norms(matrix, steps, spread(strengths, self.groups), self.groups)
+        result: NDArray[Any] = moved.reshape(w.shape).astype(w.dtype)
+        return result
+
+    def _matrix(self, w: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if self.groups not in AXIS:
+            raise ValueError(
+                f"groups: expected {', '.join(map(repr, AXIS))} for one array (see resolve), "
+                f"got {self.groups!r}"
+            )
+        matrix = as_matrix(w).astype(np.float64)
+        sizes = np.sum(np.ones_like(matrix), axis=AXIS[self.groups], keepdims=True).ravel()
+        return matrix, self.strengths(sizes)
+
+    def _weighted(self, factors: NDArray[Any]) -> NDArray[np.float64]:
+        held = one_array("weights", self.weights)
+        if held is None:
+            return factors.astype(np.float64)
+        if held.shape != factors.shape:
+            raise ValueError(
+                f"weights: expected one for each of {factors.size} groups, shape "
+                f"{factors.shape}, got {held.shape}"
+            )
+        return held.astype(np.float64)
+
+
+def as_matrix(w: NDArray[Any]) -> NDArray[Any]:
+    """Return w as [rows, columns], its last dimension being the columns."""
+    columns = w.shape[-1] if w.ndim else 1
+    return w.reshape(w.size // columns if columns else 0, columns)
+
+
+def norms_of(matrix: NDArray[Any], groups: str) -> NDArray[np.float64]:
+    """Return the norm of each group of a matrix, in float64."""
+    squares = np.sum(np.square(matrix, dtype=np.float64), axis=AXIS[groups])
+    norms: NDArray[np.float64] = np.sqrt(np.ravel(squares))
+    return norms
+
+
+def spread(values: NDArray[Any], groups: str) -> NDArray[Any]:
+    """Return one value a group in a shape that broadcasts to the matrix."""
+    return values[:, None] if groups == "rows" else values[None, :]
+
+
+def prox_of_norms(
+    w: NDArray[Any], steps: NDArray[Any], strengths: NDArray[Any], groups: str
+) -> NDArray[Any]:
+    """Prox of strength * ||w_g|| where each weight has a step size of its own.
+
+    u = w root / (root + strength * step), with the root = ||u|| that solves sum of
+    (w / (root + strength * step))^2 = 1, or u = 0 if that sum is at most 1 at 0. Bisection.
+    """
+    axis = AXIS[groups]
+
+    def excess(root: NDArray[Any]) -> NDArray[Any]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            squares = np.square(w / (root + strengths * steps))
+            over: NDArray[Any] = np.nansum(squares, axis=axis, keepdims=True) - 1
+            return over
+
+    norms = np.sqrt(np.sum(w**2, axis=axis, keepdims=True))
+    low, high = np.zeros_like(norms), norms.copy()
+    dead = excess(low) <= 0
+    for _ in range(200):
+        middle = (low + high) / 2
+        above = excess(middle) > 0
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        moved = w * (low / (low + strengths * steps))
+    return np.where(dead & (strengths > 0), 0.0, np.where(strengths * steps > 0, moved, w))
