@@ -167,7 +167,8 @@ def update(
     split = [p.name for p in pieces if p.rows is not None and params[p.name].ndim == 1]
     if split and clip_ratio is not None:
         raise ValueError(
-            f"clip_ratio: expected vectors with one penalty for all gates, got several for {split[0]}"
+            f"clip_ratio: expected one penalty for all gates of a vector, got several for "
+            f"{split[0]}"
         )
     matrices = MatrixTerms(pieces, params, rule, state)
     tensors = []

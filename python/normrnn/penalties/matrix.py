@@ -81,7 +81,7 @@ def leading_singular_vectors(
     """
     start: NDArray[Any] = np.zeros(0) if memory is None else memory.get("right", np.zeros(0))
     if start.shape != (w.shape[1],) or not np.any(start):
-        start = np.random.default_rng(0).standard_normal(w.shape[1])
+        start = np.random.default_rng(0).standard_normal((w.shape[1],))
     v: NDArray[Any] = np.asarray(start / np.linalg.norm(start), w.dtype)
     u: NDArray[Any] = np.zeros(w.shape[0], w.dtype)
     sigma: float = 0.0
