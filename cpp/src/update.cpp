@@ -240,8 +240,9 @@ class Update {
       rows.root = roots->root() + first;
       rows.strength = roots->strength() + first;
     }
-    return kernel_.measure_rows(call_.rule, at, scale_, rows,
-                                {to.squares(), to.over(), to.before()});
+    const cpu::GroupSums sums{to.squares(), to.over(), to.before()};
+    cpu::UpdateSums none{};
+    return kernel_.update_rows(call_.rule, at, scale_, rows, &sums, none);
   }
 
   cpu::UpdateRows<T> rows_of(const Block& block, std::vector<T>& clip) const {
@@ -279,7 +280,7 @@ class Update {
     std::vector<T> clip;
     cpu::UpdateRows<T> rows = rows_of(block, clip);
     if (at.group_apply == Apply::kNone) {
-      kernel_.update_rows(call_.rule, at, scale_, rows, sums);
+      kernel_.update_rows(call_.rule, at, scale_, rows, nullptr, sums);
       return;
     }
     const GroupKind& kind = kGroupKinds[at.group];
@@ -301,7 +302,7 @@ class Update {
     } else {
       rows.factor = solver->factor() + first;
     }
-    kernel_.update_rows(call_.rule, at, scale_, rows, sums);
+    kernel_.update_rows(call_.rule, at, scale_, rows, nullptr, sums);
     if (own) sums.penalty += own->value();
   }
 

@@ -58,7 +58,6 @@ struct Table {
     table.squares = squares<T>;
     table.update = update<T>;
     table.update_rows = update_rows<T>;
-    table.measure_rows = measure_rows<T>;
     table.group_squares = group_squares<T>;
     table.multiply_adds = multiply_adds<T>;
     table.stream = stream<T>;

@@ -212,11 +212,10 @@ struct Kernels {
   // By rule and penalty, in the order of rules.def and penalties.def. Elements [begin, end).
   void (*update)(int rule, const UpdateTensor<T>&, const UpdateScale<T>&, int64_t begin,
                  int64_t end, UpdateSums& sums);
-  void (*update_rows)(int rule, const UpdateTensor<T>&, const UpdateScale<T>&, const UpdateRows<T>&,
-                      UpdateSums& sums);
-  // Adds to the sums of each group; returns the step size of the last weight.
-  T (*measure_rows)(int rule, const UpdateTensor<T>&, const UpdateScale<T>&, const UpdateRows<T>&,
-                    const GroupSums& sums);
+  // Rows of a tensor in groups. Where sums are asked for, it changes nothing but these. Returns the
+  // step size of the last weight.
+  T (*update_rows)(int rule, const UpdateTensor<T>&, const UpdateScale<T>&, const UpdateRows<T>&,
+                   const GroupSums* measured, UpdateSums& sums);
   // Adds the squares of rows [begin, end) of values [rows, columns].
   void (*group_squares)(const T* values, int64_t columns, int64_t begin, int64_t end,
                         int64_t row_step, int64_t column_step, double* sums);

@@ -14,11 +14,9 @@ using cpu::UpdateRows;
 using cpu::UpdateScale;
 using cpu::UpdateSums;
 
+// How a penalty of each weight acts: its gradient, its prox, and its value. Known at compile time
+// in the loop that nearly every tensor takes.
 struct NoPenalty {
-  template <class V>
-  static V value(V, V, const V*) {
-    return V{};
-  }
   template <class V>
   static V gradient(V, V, const V*) {
     return V{};
@@ -27,49 +25,103 @@ struct NoPenalty {
   static V prox(V w, V, V, const V*) {
     return w;
   }
+  template <class V>
+  static V value(V, V, const V*) {
+    return V{};
+  }
 };
 
-template <class Rule, class Penalty, bool kProx, class T>
+template <class Penalty>
+struct AsGradient : Penalty {
+  template <class V>
+  static V prox(V w, V, V, const V*) {
+    return w;
+  }
+};
+
+template <class Penalty>
+struct AsProx : Penalty {
+  template <class V>
+  static V gradient(V, V, const V*) {
+    return V{};
+  }
+};
+
+// Or known at run time, where groups take more time than a well-foreseen branch for each vector.
+struct AnyPenalty {
+  int kind = -1;  // in penalties.def; -1: none
+  bool as_prox = false;
+
+  template <class V>
+  NORMRNN_INLINE V gradient(V w, V center, const V* scalar) const {
+    if (as_prox) return V{};
+    int i = 0;
+#define NORMRNN_PENALTY(name, type) \
+  if (kind == i++) return type::gradient(w, center, scalar);
+#include "penalties/penalties.def"
+    return V{};
+  }
+  template <class V>
+  NORMRNN_INLINE V prox(V w, V center, V step, const V* scalar) const {
+    if (!as_prox) return w;
+    int i = 0;
+#define NORMRNN_PENALTY(name, type) \
+  if (kind == i++) return type::prox(w, center, step, scalar);
+#include "penalties/penalties.def"
+    return w;
+  }
+  template <class V>
+  NORMRNN_INLINE V value(V w, V center, const V* scalar) const {
+    int i = 0;
+#define NORMRNN_PENALTY(name, type) \
+  if (kind == i++) return type::value(w, center, scalar);
+#include "penalties/penalties.def"
+    return V{};
+  }
+};
+
+// The step of a rule with a penalty, a vector at a time.
+template <class Rule, class Penalty, class T>
 struct Stepper {
   struct Step {
     Vec<T> w, g, next, prox_step, value;
     Vec<T> slot[Rule::kSlots + 1];
   };
 
-  Stepper(const UpdateTensor<T>& tensor, const UpdateScale<T>& scale)
-      : at(tensor), clip(splat(scale.clip_scale)), limit(splat(scale.clip_value)) {
+  Stepper(const UpdateTensor<T>& tensor, const UpdateScale<T>& scale, Penalty how = {})
+      : at(tensor), penalty(how), clip(splat(scale.clip_scale)), limit(splat(scale.clip_value)) {
     for (int i = 0; i < kMaxScalars; ++i) {
       rule[i] = splat(scale.rule_scalar[i]);
-      penalty[i] = splat(at.penalty_scalar[i]);
+      strength[i] = splat(at.penalty_scalar[i]);
     }
   }
 
-  // The step of the n weights from the i-th on, without the groups' factor. Lanes past the n-th hold
-  // no weight: they are read as 0.
-  template <bool kGroups>
-  NORMRNN_INLINE void take(int64_t i, int n, Vec<T> row_clip, Vec<T> group_pull, Step& to) const {
+  // The step of the n weights from the i-th on, without the groups' factor; pull: of w, by groups,
+  // or null. Lanes past the n-th hold no weight: they are read as 0.
+  NORMRNN_INLINE void take(int64_t i, int n, Vec<T> row_clip, const Vec<T>* group_pull,
+                           Step& to) const {
     const Vec<T> w = load_n(at.w + i, n);
     const Vec<T> center = at.center ? load_n(at.center + i, n) : Vec<T>{};
     Vec<T> scalar[kMaxScalars];
     const Vec<T> factor = at.factor ? load_n(at.factor + i, n) : splat(T(1));
-    for (int s = 0; s < kMaxScalars; ++s) scalar[s] = penalty[s] * factor;
+    for (int s = 0; s < kMaxScalars; ++s) scalar[s] = strength[s] * factor;
     Vec<T> g = row_clip * max(-limit, min(limit, load_n(at.g + i, n)));
     to.w = w;
     to.g = g;
     for (int s = 0; s < Rule::kSlots; ++s) to.slot[s] = load_n(at.slot[s] + i, n);
-    Vec<T> pull = kProx ? Vec<T>{} : Penalty::gradient(w, center, scalar);
-    if constexpr (kGroups) pull += group_pull * w;
+    Vec<T> pull = penalty.gradient(w, center, scalar);
+    if (group_pull) pull += *group_pull * w;
     if (at.pull) pull += load_n(at.pull + i, n);
     if constexpr (!Rule::kDecoupled) g += pull;
     Vec<T> next = w - Rule::step(g, to.slot, rule, to.prox_step);
     if constexpr (Rule::kDecoupled) next -= to.prox_step * pull;
-    if constexpr (kProx) next = Penalty::prox(next, center, to.prox_step, scalar);
-    to.next = next;
-    to.value = Penalty::value(w, center, scalar);
+    to.next = penalty.prox(next, center, to.prox_step, scalar);
+    to.value = penalty.value(w, center, scalar);
   }
 
   const UpdateTensor<T>& at;
-  Vec<T> rule[kMaxScalars], penalty[kMaxScalars], clip, limit;
+  const Penalty penalty;
+  Vec<T> rule[kMaxScalars], strength[kMaxScalars], clip, limit;
 };
 
 // Writes steps and sums them up. The penalty is that of the weights before the step.
@@ -141,129 +193,110 @@ struct SquareSums {
   }
 };
 
-template <class Rule, class Penalty, bool kProx, class T>
-struct UpdateLoops {
-  using Steps = Stepper<Rule, Penalty, kProx, T>;
-
-  static void flat(const UpdateTensor<T>& at, const UpdateScale<T>& scale, int64_t begin,
-                   int64_t end, UpdateSums& sums) {
-    const Steps steps(at, scale);
-    StepSums<T> total;
-    const auto step = [&](int64_t i, int n) __attribute__((always_inline)) {
-      typename Steps::Step one;
-      steps.template take<false>(i, n, steps.clip, Vec<T>{}, one);
-      total.put(at, i, n, Rule::kSlots, one);
-    };
-    int64_t i = begin;
-    for (; i + kLanes<T> <= end; i += kLanes<T>) step(i, kLanes<T>);  // no question per vector
-    if (i < end) step(i, int(end - i));
-    total.finish(sums);
-  }
-
-  static NORMRNN_INLINE void take(const Steps& steps, const UpdateRows<T>& rows, int64_t r,
-                                  int64_t i, int64_t entry, int n, typename Steps::Step& one) {
-    const Vec<T> clip = rows.clip ? splat(rows.clip[r - rows.begin]) : steps.clip;
-    const Vec<T> pull = rows.pull ? entries(rows, rows.pull, entry, n) : Vec<T>{};
-    steps.template take<true>(i, n, clip, pull, one);
-  }
-
-  // Takes the step, or, where sums are asked for, changes nothing but these. Returns the step size of
-  // the last weight.
-  static T grouped(const UpdateTensor<T>& at, const UpdateScale<T>& scale,
-                   const UpdateRows<T>& rows, const GroupSums* measured, UpdateSums& sums) {
-    const Steps steps(at, scale);
-    StepSums<T> total;
-    SquareSums squares{}, over{}, before{};
-    if (measured) {
-      const bool each = rows.column_step != 0;
-      squares = {measured->squares, each, {}};
-      over = {measured->over, each, {}};
-      before = {measured->before, each, {}};
-    }
-    Vec<T> step_size{};
-    const auto step = [&](int64_t r, int64_t i, int64_t entry,
-                          int n) __attribute__((always_inline)) {
-      typename Steps::Step one;
-      const Vec<T> clip = rows.clip ? splat(rows.clip[r - rows.begin]) : steps.clip;
-      const Vec<T> pull = rows.pull ? entries(rows, rows.pull, entry, n) : Vec<T>{};
-      steps.template take<true>(i, n, clip, pull, one);
-      step_size = one.prox_step;
-      Vec<T> part = splat(T(1)), root = part;
-      if (rows.factor) {
-        part = entries(rows, rows.factor, entry, n);
-      } else if (rows.root) {
-        root = entries(rows, rows.root, entry, n);
-        part = splat(T(1)) / (root + entries(rows, rows.strength, entry, n) * one.prox_step);
-      }
-      if (measured) {
-        squares.template add<T>(entry, one.next * part, n);
-        if (rows.root) over.template add<T>(entry, one.next * part * sqrt(part), n);
-        before.template add<T>(entry, one.w, n);
-      } else {
-        one.next *= root * part;
-        total.put(at, i, n, Rule::kSlots, one);
-      }
-    };
-    for_rows<T>(at.columns, rows, step, [&](int64_t entry) {
-      if (!measured) return;
-      squares.end_row(entry);
-      if (rows.root) over.end_row(entry);
-      before.end_row(entry);
-    });
-    if (!measured) total.finish(sums);
-    return step_size[0];
-  }
-};
-
-// The loops of a tensor, by rule and penalty.
-template <class T>
-struct UpdateTable {
-  void (*flat)(const UpdateTensor<T>&, const UpdateScale<T>&, int64_t, int64_t, UpdateSums&);
-  T (*grouped)(const UpdateTensor<T>&, const UpdateScale<T>&, const UpdateRows<T>&,
-               const GroupSums*, UpdateSums&);
-};
-
-template <class Rule, class Penalty, bool kProx, class T>
-constexpr UpdateTable<T> kUpdateTable = {UpdateLoops<Rule, Penalty, kProx, T>::flat,
-                                         UpdateLoops<Rule, Penalty, kProx, T>::grouped};
-
-template <class Rule, class T>
-const UpdateTable<T>& loops_of_rule(const UpdateTensor<T>& at) {
-#define NORMRNN_PENALTY(name, type) \
-  {&kUpdateTable<Rule, type, false, T>, &kUpdateTable<Rule, type, true, T>},
-  static constexpr const UpdateTable<T>* kTables[][2] = {
-#include "penalties/penalties.def"
+// Elements [begin, end) of a tensor without groups.
+template <class Rule, class Penalty, class T>
+void update_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, int64_t begin, int64_t end,
+                 UpdateSums& sums) {
+  using Steps = Stepper<Rule, Penalty, T>;
+  const Steps steps(at, scale);
+  StepSums<T> total;
+  const auto step = [&](int64_t i, int n) __attribute__((always_inline)) {
+    typename Steps::Step one;
+    steps.take(i, n, steps.clip, nullptr, one);
+    total.put(at, i, n, Rule::kSlots, one);
   };
-  if (at.apply == Apply::kNone) return kUpdateTable<Rule, NoPenalty, false, T>;
-  return *kTables[at.penalty][at.apply == Apply::kProx];
+  int64_t i = begin;
+  for (; i + kLanes<T> <= end; i += kLanes<T>) step(i, kLanes<T>);  // no question per vector
+  if (i < end) step(i, int(end - i));
+  total.finish(sums);
 }
 
-template <class T>
-const UpdateTable<T>& loops_of(int rule, const UpdateTensor<T>& at) {
-#define NORMRNN_RULE(name, type) loops_of_rule<type, T>,
-  static constexpr const UpdateTable<T>& (*kRules[])(const UpdateTensor<T>&) = {
-#include "rules/rules.def"
+// Rows of a tensor in groups: takes the step, or, where sums are asked for, changes nothing but
+// these. Returns the step size of the last weight.
+template <class Rule, class T>
+T group_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const UpdateRows<T>& rows,
+             const GroupSums* measured, UpdateSums& sums) {
+  using Steps = Stepper<Rule, AnyPenalty, T>;
+  const Steps steps(at, scale,
+                    {at.apply == Apply::kNone ? -1 : at.penalty, at.apply == Apply::kProx});
+  StepSums<T> total;
+  SquareSums squares, over, before;
+  if (measured) {
+    const bool each = rows.column_step != 0;
+    squares = {measured->squares, each, {}};
+    over = {measured->over, each, {}};
+    before = {measured->before, each, {}};
+  }
+  Vec<T> step_size{};
+  const auto step = [&](int64_t r, int64_t i, int64_t entry, int n) __attribute__((always_inline)) {
+    typename Steps::Step one;
+    const Vec<T> clip = rows.clip ? splat(rows.clip[r - rows.begin]) : steps.clip;
+    const Vec<T> pull = rows.pull ? entries(rows, rows.pull, entry, n) : Vec<T>{};
+    steps.take(i, n, clip, rows.pull ? &pull : nullptr, one);
+    step_size = one.prox_step;
+    Vec<T> part = splat(T(1)), root = part;
+    if (rows.factor) {
+      part = entries(rows, rows.factor, entry, n);
+    } else if (rows.root) {
+      root = entries(rows, rows.root, entry, n);
+      part = splat(T(1)) / (root + entries(rows, rows.strength, entry, n) * one.prox_step);
+    }
+    if (measured) {
+      squares.template add<T>(entry, one.next * part, n);
+      if (rows.root) over.template add<T>(entry, one.next * part * sqrt(part), n);
+      before.template add<T>(entry, one.w, n);
+    } else {
+      one.next *= root * part;
+      total.put(at, i, n, Rule::kSlots, one);
+    }
   };
-  return kRules[rule](at);
+  for_rows<T>(at.columns, rows, step, [&](int64_t entry) {
+    if (!measured) return;
+    squares.end_row(entry);
+    if (rows.root) over.end_row(entry);
+    before.end_row(entry);
+  });
+  if (!measured) total.finish(sums);
+  return step_size[0];
+}
+
+template <class Rule, class T>
+void update_rule(const UpdateTensor<T>& at, const UpdateScale<T>& scale, int64_t begin, int64_t end,
+                 UpdateSums& sums) {
+  using Loop =
+      void (*)(const UpdateTensor<T>&, const UpdateScale<T>&, int64_t, int64_t, UpdateSums&);
+#define NORMRNN_PENALTY(name, type) \
+  {update_loop<Rule, AsGradient<type>, T>, update_loop<Rule, AsProx<type>, T>},
+  static constexpr Loop kLoops[][2] = {
+#include "penalties/penalties.def"
+  };
+  const Loop loop = at.apply == Apply::kNone ? update_loop<Rule, NoPenalty, T>
+                                             : kLoops[at.penalty][at.apply == Apply::kProx];
+  loop(at, scale, begin, end, sums);
 }
 
 template <class T>
 void update(int rule, const UpdateTensor<T>& at, const UpdateScale<T>& scale, int64_t begin,
             int64_t end, UpdateSums& sums) {
-  loops_of(rule, at).flat(at, scale, begin, end, sums);
+  using Loop =
+      void (*)(const UpdateTensor<T>&, const UpdateScale<T>&, int64_t, int64_t, UpdateSums&);
+#define NORMRNN_RULE(name, type) update_rule<type, T>,
+  static constexpr Loop kRules[] = {
+#include "rules/rules.def"
+  };
+  kRules[rule](at, scale, begin, end, sums);
 }
 
 template <class T>
-void update_rows(int rule, const UpdateTensor<T>& at, const UpdateScale<T>& scale,
-                 const UpdateRows<T>& rows, UpdateSums& sums) {
-  loops_of(rule, at).grouped(at, scale, rows, nullptr, sums);
-}
-
-template <class T>
-T measure_rows(int rule, const UpdateTensor<T>& at, const UpdateScale<T>& scale,
-               const UpdateRows<T>& rows, const GroupSums& sums) {
-  UpdateSums none;
-  return loops_of(rule, at).grouped(at, scale, rows, &sums, none);
+T update_rows(int rule, const UpdateTensor<T>& at, const UpdateScale<T>& scale,
+              const UpdateRows<T>& rows, const GroupSums* measured, UpdateSums& sums) {
+  using Loop = T (*)(const UpdateTensor<T>&, const UpdateScale<T>&, const UpdateRows<T>&,
+                     const GroupSums*, UpdateSums&);
+#define NORMRNN_RULE(name, type) group_loop<type, T>,
+  static constexpr Loop kRules[] = {
+#include "rules/rules.def"
+  };
+  return kRules[rule](at, scale, rows, measured, sums);
 }
 
 template <class T>
