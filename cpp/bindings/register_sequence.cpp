@@ -1,4 +1,7 @@
 // forward and backward: NumPy arrays in, NumPy arrays out.
+#include <pybind11/stl.h>
+
+#include <algorithm>
 #include <memory>
 #include <stdexcept>
 #include <variant>
@@ -178,9 +181,49 @@ py::tuple forward_any(const py::object& cell, const py::object& x, const py::obj
   return run(std::move(net), frozen, x, h0, c0, lengths, batch_first, need_grad, bf16, threads);
 }
 
+// Name of each direction of each layer, as in the names of its parameters: "l0", "l0_reverse", "l1".
+std::vector<std::string> runs_of(const Shape& shape) {
+  std::vector<std::string> all;
+  for (int i = 0; i < shape.layers * shape.directions; ++i) {
+    std::string& name = all.emplace_back("l");
+    name += std::to_string(i / shape.directions);
+    if (i % shape.directions) name += "_reverse";
+  }
+  return all;
+}
+
+// In the order of StatePenaltyKind.
+constexpr const char* kStatePenalties[] = {"activity_l1", "activity_l2",     "ar",
+                                           "tar",         "norm_stabilizer", "omega"};
+
+// [L*D] lists of (kernel's name, scalars): the strength, for Omega squared and floor, too.
+std::vector<std::vector<StatePenalty>> read_state_penalties(const py::object& given) {
+  std::vector<std::vector<StatePenalty>> all;
+  if (given.is_none()) return all;
+  for (const py::handle& run : given) {
+    all.emplace_back();
+    for (const py::handle& item : run) {
+      const auto [kernel, scalars] = item.cast<std::pair<std::string, std::vector<double>>>();
+      const auto* const found =
+          std::find(std::begin(kStatePenalties), std::end(kStatePenalties), kernel);
+      if (found == std::end(kStatePenalties)) {
+        refuse_value("state_penalty", "a kernel of the core", "'" + kernel + "'");
+      }
+      StatePenalty one{StatePenaltyKind(found - std::begin(kStatePenalties)), scalars.at(0)};
+      if (one.kind == StatePenaltyKind::kOmega) {
+        one.squared = scalars.at(1) != 0;
+        one.floor = scalars.at(2);
+      }
+      all.back().push_back(one);
+    }
+  }
+  return all;
+}
+
 template <class T>
 py::tuple backward_of(const Tape<T>& tape, const TapeHandle& handle, const py::object& dy_object,
-                      const py::object& dh_n, const py::object& dc_n, int threads) {
+                      const py::object& dh_n, const py::object& dc_n,
+                      const py::object& state_penalty, const py::object& clip_state, int threads) {
   const Network& net = handle.net;
   const Shape& shape = net.shape;
   BackwardCall<T> call{};
@@ -211,20 +254,31 @@ py::tuple backward_of(const Tape<T>& tape, const TapeHandle& handle, const py::o
   }
   py::array_t<T> h_norm = make<T>({shape.layers * shape.directions, py::ssize_t(shape.times)});
   call.h_norm = h_norm.mutable_data();
+  call.penalties = read_state_penalties(state_penalty);
+  py::array_t<T> h_norm_clipped = h_norm;
+  if (!clip_state.is_none()) {
+    call.clip_state = clip_state.cast<double>();
+    h_norm_clipped = make<T>({shape.layers * shape.directions, py::ssize_t(shape.times)});
+    call.h_norm_clipped = h_norm_clipped.mutable_data();
+  }
   call.threads = threads;
-  without_gil([&] { backward(tape, call); });
-  return py::make_tuple(params, dx, d_initial, h_norm);
+  double penalty = 0;
+  without_gil([&] { penalty = backward(tape, call); });
+  return py::make_tuple(params, dx, d_initial, h_norm, h_norm_clipped, penalty);
 }
 
 py::tuple backward_any(const py::object& tape_object, const py::object& dy, const py::object& dh_n,
-                       const py::object& dc_n, const py::object& num_threads) {
+                       const py::object& dc_n, const py::object& state_penalty,
+                       const py::object& clip_state, const py::object& num_threads) {
   if (!py::isinstance<TapeHandle>(tape_object)) {
     refuse_type("tape", "the tape of a forward pass with need_grad=True", type_of(tape_object));
   }
   const TapeHandle& handle = tape_object.cast<const TapeHandle&>();
   const int threads = threads_of(num_threads);
   return std::visit(
-      [&](const auto& tape) { return backward_of(*tape, handle, dy, dh_n, dc_n, threads); },
+      [&](const auto& tape) {
+        return backward_of(*tape, handle, dy, dh_n, dc_n, state_penalty, clip_state, threads);
+      },
       handle.tape);
 }
 
@@ -238,6 +292,7 @@ void register_sequence(py::module_& m) {
   const py::custom_type_setup setup(not_from_python);
   py::class_<TapeHandle>(m, "Tape", py::is_final(), setup)
       .def_property_readonly("cell", [](const TapeHandle& tape) { return tape.net.cell.name; })
+      .def_property_readonly("runs", [](const TapeHandle& tape) { return runs_of(tape.net.shape); })
       .def_property_readonly("nbytes", [](const TapeHandle& handle) {
         return std::visit([](const auto& tape) { return bytes_of(*tape); }, handle.tape);
       });
@@ -247,7 +302,7 @@ void register_sequence(py::module_& m) {
         py::arg("c0"), py::arg("lengths"), py::arg("batch_first"), py::arg("need_grad"),
         py::arg("precision"), py::arg("num_threads"));
   m.def("backward", backward_any, py::arg("tape"), py::arg("dy"), py::arg("dh_n"), py::arg("dc_n"),
-        py::arg("num_threads"));
+        py::arg("state_penalty"), py::arg("clip_state"), py::arg("num_threads"));
 }
 
 }  // namespace normrnn::bindings

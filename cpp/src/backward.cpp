@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "sequence.h"
+#include "state_penalty.h"
 
 namespace normrnn {
 namespace {
@@ -45,7 +46,8 @@ class BackwardPass {
             kSame ? gates_ld_
                   : padded_row<E>((cell_.gates + cell_.split) * gate_operands_, kernels_.lanes)) {}
 
-  void run() {
+  // Returns the value of the state penalties.
+  double run() {
     cpu::Rows<const T> dy{call_.dy, shape_.directions * shape_.hidden, schedule_.slots()};
     Buffer<T> d_output;  // of the layer at work, from the one above
     for (int layer = shape_.layers - 1; layer >= 0; --layer) {
@@ -54,13 +56,13 @@ class BackwardPass {
       if (two_in_step(layer)) {
         Layer below;
         Buffer<T> between = both_in_step(layer, one, below);
-        weight_gradients(layer, one.d_gates);
+        weight_gradients(layer, one);
         one = std::move(below);
         --layer;
       } else {
         through_time(layer, one);
       }
-      weight_gradients(layer, one.d_gates);
+      weight_gradients(layer, one);
       cpu::Rows<T> d_input{call_.dx, shape_.input, schedule_.slots()};
       if (layer > 0) {
         d_output = outputs();
@@ -74,6 +76,7 @@ class BackwardPass {
                    [&](Worker& worker) { with_operands<E>(kernels_).matmul(op, worker); });
     }
     zero_padding(tape_, call_.dx, shape_.input);
+    return penalty_;
   }
 
  private:
@@ -83,6 +86,7 @@ class BackwardPass {
     Buffer<E> recurrent;
     Buffer<T> d_state;
     Buffer<double> norm_parts;
+    StatePenalties<T> penalties;
   };
   struct Layer {
     Buffer<T> d_gates[2];
@@ -124,7 +128,7 @@ class BackwardPass {
           with_operands<E>(cell_).backward(direction.op, worker);
         });
     for (int d = 0; d < shape_.directions; ++d) {
-      copy_results(layer * shape_.directions + d, one.direction[d]);
+      finish(layer * shape_.directions + d, one.direction[d]);
     }
   }
 
@@ -154,8 +158,8 @@ class BackwardPass {
     run_both(1, lead, follow, [&](const cpu::LayerBackward<T, E>& op, Worker& worker) {
       with_operands<E>(cell_).backward(op, worker);
     });
-    copy_results(layer, above.direction[0]);
-    copy_results(layer - 1, below.direction[0]);
+    finish(layer, above.direction[0]);
+    finish(layer - 1, below.direction[0]);
     return between;
   }
 
@@ -190,9 +194,13 @@ class BackwardPass {
     op.operands_ld = operands_ld_;
     op.gate_operands = gate_operands_;
     op.norm_parts = to.norm_parts.get();
+    to.penalties = StatePenalties<T>(tape_, call_, index, panels_);
+    op.terms = to.penalties.terms();
   }
 
-  void copy_results(int index, const Direction& from) {
+  void finish(int index, Direction& from) {
+    from.penalties.finish(from.norm_parts.get(), from.d_state.get());
+    penalty_ += from.penalties.value();
     for (int s = 0; s < cell_.states; ++s) {
       for (int64_t r = 0; r < shape_.batch; ++r) {
         std::memcpy(
@@ -201,17 +209,25 @@ class BackwardPass {
             size_t(shape_.hidden) * sizeof(T));
       }
     }
-    for (int64_t t = 0; t < shape_.times; ++t) {
-      double sum = 0;
-      if (t < schedule_.times) {
-        const double* part = from.norm_parts.get() + schedule_.offset[t] * panels_;
-        for (int64_t i = 0; i < schedule_.rows_at(t) * panels_; ++i) sum += part[i];
-      }
-      call_.h_norm[index * shape_.times + t] = T(std::sqrt(sum));
+    norms(from.norm_parts.get(), call_.h_norm + index * shape_.times);
+    if (call_.h_norm_clipped) {
+      norms(from.op.terms.clipped_parts, call_.h_norm_clipped + index * shape_.times);
     }
   }
 
-  void weight_gradients(int layer, const Buffer<T>* d_gates) {
+  // l2 norms of dL/dh_t over batch and units, [T], from the squares of rows and panels.
+  void norms(const double* parts, T* norm) const {
+    for (int64_t t = 0; t < shape_.times; ++t) {
+      double sum = 0;
+      if (t < schedule_.times) {
+        const double* part = parts + schedule_.offset[t] * panels_;
+        for (int64_t i = 0; i < schedule_.rows_at(t) * panels_; ++i) sum += part[i];
+      }
+      norm[t] = T(std::sqrt(sum));
+    }
+  }
+
+  void weight_gradients(int layer, const Layer& from) {
     std::vector<cpu::Outer<T>> ops;
     std::vector<int64_t> previous[2];
     cpu::Segment<T> input[kMaxSegments];
@@ -223,19 +239,23 @@ class BackwardPass {
       previous[d] = schedule_.previous_rows(d == 1);
       cpu::Outer<T> op{};
       op.rows = schedule_.rows();
-      op.a = d_gates[d].get() + cell_.split * hidden;
+      op.a = from.d_gates[d].get() + cell_.split * hidden;
       op.a_ld = gates_ld_;
       op.block[0] = {0, 0, rows};
       op.blocks = 1;
       op.b = tape_.at(layer, d).state[0].get();
       op.b_ld = tape_.state_ld;
       op.map = previous[d].empty() ? nullptr : previous[d].data();
+      if (const T* operand = from.direction[d].op.terms.products) {  // Omega's, in place of h_{t-1}
+        op.b = operand;
+        op.map = nullptr;
+      }
       op.columns = hidden;
       op.c = out.hh;
       op.c_ld = hidden;
       op.sums = out.b_hh;
       ops.push_back(op);
-      op.a = d_gates[d].get();
+      op.a = from.d_gates[d].get();
       op.blocks = input_blocks(cell_, hidden, op.block);
       op.map = nullptr;
       op.c_ld = tape_.input_of(layer);
@@ -311,12 +331,13 @@ class BackwardPass {
   const cpu::CellKernels<T>& cell_;
   const cpu::Kernels<T>& kernels_;
   const int64_t panels_, gates_ld_, gate_operands_, operands_ld_;
+  double penalty_ = 0;
 };
 
 }  // namespace
 
 template <class T>
-void backward(const Tape<T>& tape, const BackwardCall<T>& call) {
+double backward(const Tape<T>& tape, const BackwardCall<T>& call) {
   if (!tape.frozen && weights_fingerprint(tape.weights, tape.shape, tape.cell->gates,
                                           call.threads) != tape.fingerprint) {
     throw std::invalid_argument(
@@ -325,10 +346,10 @@ void backward(const Tape<T>& tape, const BackwardCall<T>& call) {
   if constexpr (sizeof(T) == 4) {
     if (tape.bf16) return BackwardPass<T, cpu::Bf16Pair>(tape, call).run();
   }
-  BackwardPass<T, T>(tape, call).run();
+  return BackwardPass<T, T>(tape, call).run();
 }
 
-template void backward(const Tape<float>&, const BackwardCall<float>&);
-template void backward(const Tape<double>&, const BackwardCall<double>&);
+template double backward(const Tape<float>&, const BackwardCall<float>&);
+template double backward(const Tape<double>&, const BackwardCall<double>&);
 
 }  // namespace normrnn

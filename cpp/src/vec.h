@@ -186,4 +186,13 @@ NORMRNN_INLINE void add_squares(Doubles (&sum)[2], Vec<float> v) {
 
 NORMRNN_INLINE void add_squares(Doubles (&sum)[2], Vec<double> v) { sum[0] += v * v; }
 
+// The same of the values themselves.
+NORMRNN_INLINE void add_to(Doubles (&sum)[2], Vec<float> v) {
+  Simd<float>::Half half[2];
+  __builtin_memcpy(half, &v, sizeof v);
+  for (int i = 0; i < 2; ++i) sum[i] += widen(half[i]);
+}
+
+NORMRNN_INLINE void add_to(Doubles (&sum)[2], Vec<double> v) { sum[0] += v; }
+
 }  // namespace normrnn::NORMRNN_TARGET

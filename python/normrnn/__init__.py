@@ -12,7 +12,7 @@
 
 from importlib.metadata import version
 
-from normrnn import _threadpoolctl, penalties, rules
+from normrnn import _threadpoolctl, penalties, rules, state_penalties
 from normrnn.config import get_num_threads, set_num_threads, show_config
 from normrnn.frozen import FrozenParams, freeze
 from normrnn.functional import (
@@ -40,15 +40,20 @@ from normrnn.penalties import (
     UnitNorm,
 )
 from normrnn.rules import SGD, Adam, AdamW, Momentum
+from normrnn.state_penalties import AR, TAR, ActivityL1, ActivityL2, NormStabilizer, Omega
 
 __version__ = version("normrnn")
 
 _threadpoolctl.register()
 
 __all__ = [
+    "AR",
     "L1",
     "L2",
     "SGD",
+    "TAR",
+    "ActivityL1",
+    "ActivityL2",
     "Adam",
     "AdamW",
     "ElasticNet",
@@ -57,7 +62,9 @@ __all__ = [
     "MaxNorm",
     "Momentum",
     "NonNegative",
+    "NormStabilizer",
     "NuclearNorm",
+    "Omega",
     "Prox",
     "SoftOrthogonality",
     "SparseGroupLasso",
@@ -79,5 +86,6 @@ __all__ = [
     "sigmoid_cross_entropy",
     "softmax_cross_entropy",
     "squared_error",
+    "state_penalties",
     "update",
 ]

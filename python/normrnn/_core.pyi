@@ -13,6 +13,8 @@ class Tape:
     def cell(self) -> str: ...
     @property
     def nbytes(self) -> int: ...
+    @property
+    def runs(self) -> list[str]: ...
 
 @final
 class Frozen:
@@ -44,8 +46,17 @@ def backward(
     dy: NDArray[Any] | None,
     dh_n: NDArray[Any] | None,
     dc_n: NDArray[Any] | None,
+    state_penalty: Sequence[Sequence[tuple[str, Sequence[float]]]] | None,
+    clip_state: float | None,
     num_threads: int | None,
-) -> tuple[dict[str, NDArray[Any]], NDArray[Any], tuple[NDArray[Any], ...], NDArray[Any]]: ...
+) -> tuple[
+    dict[str, NDArray[Any]],
+    NDArray[Any],
+    tuple[NDArray[Any], ...],
+    NDArray[Any],
+    NDArray[Any],
+    float,
+]: ...
 def head_forward(
     h: NDArray[Any],
     weight_hy: NDArray[Any],

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from normrnn import _core
+from normrnn._numbers import positive
 from normrnn.frozen import FrozenParams
 from normrnn.results import Gradients, Output
+from normrnn.state_penalties.resolve import StatePenalties, resolve
 
 __all__ = [
     "backward",
@@ -195,6 +197,8 @@ def backward(
     dh_n: Array | None = None,
     dc_n: Array | None = None,
     *,
+    state_penalty: StatePenalties | None = None,
+    clip_state: float | None = None,
     num_threads: int | None = None,
 ) -> Gradients:
     """Propagate a loss's gradient back through time.
@@ -210,24 +214,36 @@ def backward(
         dL/dy, zero by default; what stands past a sequence's end is not read.
     dh_n, dc_n : ndarray, [L*D, B, H], optional
         dL/dh_n and dL/dc_n, zero by default.
+    state_penalty : StatePenalty, list of them, or mapping, optional
+        Penalties on hidden states, as part of the loss: `ActivityL1`, `ActivityL2`, `AR`, `TAR`,
+        `NormStabilizer`, `Omega`. One or a list applies to every layer and direction, `AR` and
+        `TAR` to the last layer's. A mapping goes from a pattern on "l0", "l0_reverse", "l1", ... to
+        one or a list: the first pattern that matches counts.
+    clip_state : float, optional
+        Every element of the total ∂L/∂h_t, penalties included, is clipped to [-clip_state,
+        clip_state] at each step, before it flows on to weights and earlier steps. NaN stays NaN.
     num_threads : int, optional
         Threads for this call; `get_num_threads` by default. The result does not depend on it.
 
     Returns
     -------
     Gradients
-        params, x, h0, c0 and h_norm = ‖∂L/∂h_t‖ per layer, direction and step.
+        params, x, h0, c0, the penalties' value, and h_norm = ‖∂L/∂h_t‖ per layer, direction and
+        step, before and after `clip_state`.
 
     Raises
     ------
     TypeError
         If an argument has the wrong type or dtype.
     ValueError
-        If a shape does not fit, or a weight has changed since the forward pass.
+        If a shape does not fit, a weight has changed since the forward pass, a pattern matches no
+        layer, or a penalty is not for this cell.
 
     References
     ----------
     Werbos, Backpropagation through time: what it does and how to do it, Proc. IEEE 78(10), 1990.
+    Clipping of each step: Graves, Generating sequences with recurrent neural networks,
+    arXiv:1308.0850 (there for the gates' inputs).
 
     Examples
     --------
@@ -237,9 +253,19 @@ def backward(
     >>> grads = nr.backward(out.tape, dy=np.ones_like(out.y))
     >>> grads.params["weight_hh_l0"].shape, grads.x.shape, grads.h_norm.shape
     ((15, 5), (7, 2, 3), (1, 7))
+    >>> nr.backward(out.tape, state_penalty=[nr.AR(2.0), nr.TAR(1.0)]).penalty > 0
+    True
     """
-    params, dx, d_initial, h_norm = _core.backward(tape, dy, dh_n, dc_n, num_threads)
-    return Gradients(params, dx, d_initial[0], d_initial[1] if len(d_initial) > 1 else None, h_norm)
+    if clip_state is not None:
+        clip_state = positive("clip_state", clip_state)
+    terms = None
+    if state_penalty is not None and isinstance(tape, _core.Tape):  # else the core refuses the tape
+        resolved = resolve(state_penalty, tape.cell, tape.runs)
+        terms = [[(one.kernel, one.scalars()) for one in run] for run in resolved]
+    params, dx, d_initial, *rest = _core.backward(
+        tape, dy, dh_n, dc_n, terms, clip_state, num_threads
+    )
+    return Gradients(params, dx, d_initial[0], d_initial[1] if len(d_initial) > 1 else None, *rest)
 
 
 def head_forward(h: Array, params: Mapping[str, Array], *, num_threads: int | None = None) -> Array:

@@ -51,6 +51,10 @@ class Gradients:
     h_norm : ndarray, [L*D, T]
         l2 norm over batch and units of the total dL/dh_t, t the time index in x: whether gradients
         vanish or explode on their way through time. A sequence counts 0 past its end.
+    h_norm_clipped : ndarray, [L*D, T]
+        The same after ``clip_state``; h_norm itself where nothing was to be clipped.
+    penalty : float
+        Value of the state penalties, all layers together; 0 without any.
     """
 
     params: dict[str, NDArray[Any]]
@@ -58,6 +62,8 @@ class Gradients:
     h0: NDArray[Any]
     c0: NDArray[Any] | None
     h_norm: NDArray[Any]
+    h_norm_clipped: NDArray[Any]
+    penalty: float
 
 
 @dataclass(frozen=True)

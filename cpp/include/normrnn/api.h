@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -81,20 +82,35 @@ std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call);
 template <class T>
 int64_t bytes_of(const Tape<T>& tape);
 
+// A penalty on the states of one direction of one layer; docs/equations.md#state-penalties.
+enum class StatePenaltyKind : int { kActivityL1, kActivityL2, kAr, kTar, kNormStabilizer, kOmega };
+struct StatePenalty {
+  StatePenaltyKind kind;
+  double strength;  // >= 0
+  // Omega, for cells whose dL/drec W is all of what goes to the step before (Elman's): ratios of
+  // squared norms, and the ||dL/dh_t||^2 below which a step does not count
+  bool squared = false;
+  double floor = 0;
+};
+
 template <class T>
 struct BackwardCall {
-  const T* dy;                        // like y, or null for zeros
-  std::vector<const T*> d_final;      // per state [L*D, B, H], or null for zeros
-  std::vector<WeightGradients<T>> d;  // [L*D]
-  T* dx;                              // like x
-  std::vector<T*> d_initial;          // per state [L*D, B, H]
-  T* h_norm;                          // [L*D, T]
+  const T* dy;                                       // like y, or null for zeros
+  std::vector<const T*> d_final;                     // per state [L*D, B, H], or null for zeros
+  std::vector<WeightGradients<T>> d;                 // [L*D]
+  T* dx;                                             // like x
+  std::vector<T*> d_initial;                         // per state [L*D, B, H]
+  T* h_norm;                                         // [L*D, T]
+  std::vector<std::vector<StatePenalty>> penalties;  // [L*D] lists, or empty for none
+  double clip_state = std::numeric_limits<double>::infinity();  // of each element of dL/dh_t, > 0
+  T* h_norm_clipped = nullptr;  // [L*D, T] after the clip, or null where there is none
   int threads = 1;
 };
 
-// Throws std::invalid_argument if a weight has changed since the forward pass.
+// Returns the value of the penalties. Throws std::invalid_argument if a weight has changed since the
+// forward pass.
 template <class T>
-void backward(const Tape<T>& tape, const BackwardCall<T>& call);
+double backward(const Tape<T>& tape, const BackwardCall<T>& call);
 
 // y = h w^T + b over `rows` rows; h [rows, inputs], w [outputs, inputs], b [outputs] or null.
 struct HeadShape {

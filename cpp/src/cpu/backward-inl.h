@@ -1,15 +1,15 @@
 // The time loop of one direction of one layer, backwards, for any cell.
 #pragma once
 
-#include "cpu/layer-inl.h"
+#include "cpu/state-inl.h"
 
 namespace normrnn::NORMRNN_TARGET {
 
-using cpu::LayerBackward;
 using cpu::Pace;
 
 // dL/dh_t = product + direct part + dy_t, then the cell backwards. The tile holds the product.
-template <class Cell, class T, class E>
+// kTerms: with state penalties or a clip.
+template <class Cell, bool kTerms, class T, class E>
 void backward_epilogue(const LayerBackward<T, E>& op, const T* tile, int64_t rows, int64_t panel,
                        int64_t panels, int64_t first, const Clock& clock, int64_t step) {
   using L = Layout<Cell>;
@@ -21,6 +21,7 @@ void backward_epilogue(const LayerBackward<T, E>& op, const T* tile, int64_t row
     const bool begins = r >= clock.rows(step - 1);
     const int64_t prev_row = begins ? r : op.batch + clock.begin(step - 1) + r;
     Doubles norm[2] = {};
+    RowTerms<kTerms, T> terms(op, clock, step, r);
     for (int v = 0; v < kDenseSets; ++v) {
       const int64_t unit = panel * kDenseWidth<T> + v * kL;
       const int n = int(min_of(kL, op.hidden - unit));
@@ -40,8 +41,10 @@ void backward_epilogue(const LayerBackward<T, E>& op, const T* tile, int64_t row
         const T* dy = op.dy.data + (op.dy.slot ? op.dy.slot[i] : i) * op.dy.ld + unit;
         d_state[0] += load_n(dy, n);
       }
+      terms.add(d_state[0], next[0], unit);
       d_state[0] = first_lanes<T>(d_state[0], n);  // the others must not reach the norm
       add_squares(norm, d_state[0]);
+      terms.clip(d_state[0]);
       Cell::backward(tape, prev, next, d_state, d_pre, d_rec);
       for (int s = 0; s < Cell::kStates; ++s) {
         store(op.d_state + (s * op.batch + r) * op.state_ld + unit, d_state[s]);
@@ -59,6 +62,7 @@ void backward_epilogue(const LayerBackward<T, E>& op, const T* tile, int64_t row
       for (int g = 0; g < Cell::kSplit; ++g) put(Cell::kGates + g, d_rec[g]);
     }
     op.norm_parts[i * panels + panel] = sum_lanes<double>(norm[0] + norm[1]);
+    terms.finish(panel, panels);
   }
 }
 
@@ -160,10 +164,15 @@ void layer_backward(const LayerBackward<T, E>& op, Worker& worker) {
                                                            product, slice, tile);
           for (int64_t j = 0; j < count; ++j) {
             const T* own = tile + j * rows * kDenseWidth<T>;
+            if (part != 1 && op.terms.products) {
+              keep_products(op, own, rows, p + j, panels, clock.begin(step + 1) + r);
+            }
             if (part == 2) {
               add_to_d_state(op, own, rows, p + j, r);
+            } else if (op.terms.any) {
+              backward_epilogue<Cell, true>(op, own, rows, p + j, panels, r, clock, step);
             } else {
-              backward_epilogue<Cell>(op, own, rows, p + j, panels, r, clock, step);
+              backward_epilogue<Cell, false>(op, own, rows, p + j, panels, r, clock, step);
             }
           }
           if (worker.cancelled(rows * count * depth * kDenseWidth<T>)) return;

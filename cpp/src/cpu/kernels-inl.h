@@ -9,6 +9,7 @@
 #include "cpu/loss-inl.h"
 #include "cpu/outer-inl.h"
 #include "cpu/peak-inl.h"
+#include "cpu/state-inl.h"
 #include "cpu/update-inl.h"
 
 #define NORMRNN_STRING_OF(x) #x
@@ -55,6 +56,8 @@ struct Table {
     }
     table.outer = outer<T>;
     table.pack_transposed = pack_transposed<T>;
+    table.state_sums = state_sums<T>;
+    table.add_product = add_product<T>;
     table.squares = squares<T>;
     table.update = update<T>;
     table.update_rows = update_rows<T>;

@@ -83,6 +83,20 @@ struct MatMul {
   Rows<T> c;
 };
 
+// What state penalties and clipping do to dL/dh_t in the time loop, row i of step t:
+//   dL/dh_t += (l2 + row_scale[i]) h_t + l1 sign(h_t) + tar ((h_t - h_before) + (h_t - h_after)),
+// the neighbours being the sequence's own steps, then a clip of every element to [-clip, clip].
+template <class T>
+struct StateTerms {
+  bool any;  // false: nothing of all this
+  T l1, l2, tar;
+  const T* row_scale;  // [N], or null for zeros
+  T clip;
+  double* clipped_parts;  // [N, panels] like norm_parts, after the clip; null: no clip
+  T* products;            // [N, state_ld] dL/drec_t W, to be kept; or null
+  double* product_parts;  // [N, panels] their squared norms, if kept
+};
+
 // The same layer and direction, backwards in time.
 template <class T, class E>
 struct LayerBackward {
@@ -102,6 +116,7 @@ struct LayerBackward {
   E* operands;
   int64_t operands_ld, gate_operands;
   double* norm_parts;  // [N, panels] squared norms of dL/dh_t per row and panel of units
+  StateTerms<T> terms;
   const int64_t* row_begin;
   Pace pace;
   const MatMul<T, E>* above;  // for one that follows: dy from the leading layer's gates
@@ -126,6 +141,11 @@ struct Outer {
   T* c;                // [M, c_ld]
   int64_t c_ld;
   T* sums;  // [M] or null
+};
+
+// Sums over the units of a row of h: |h|, h^2 and (h - h of the step before)^2.
+struct StateSums {
+  double absolutes, squares, steps;
 };
 
 // What holds for all elements of an update.
@@ -208,6 +228,8 @@ struct Kernels {
   void (*pack_transposed)(const T* b, int64_t ld, int64_t k, int64_t columns, int64_t begin,
                           int64_t end, T* packed);
 
+  StateSums (*state_sums)(const T* h, const T* before, int64_t count);
+  void (*add_product)(const T* h, T outer, T inner, int64_t count, T* row);
   double (*squares)(const T* values, int64_t count);
   // By rule and penalty, in the order of rules.def and penalties.def. Elements [begin, end).
   void (*update)(int rule, const UpdateTensor<T>&, const UpdateScale<T>&, int64_t begin,

@@ -14,7 +14,13 @@ where the cell gives dL/dpre, dL/drec and the direct part of dL/dh (see cells/ba
 
 Ragged batches need one rule only: a sequence that does not take part in a step keeps its state, and
 its gradient passes by unchanged. In reverse it takes no part until the loop arrives at its own end.
+
+State penalties R(h) add dR/dh_t to dL/dh_t, which is then clipped; Omega, a function of dL/dh_t and
+of what flows on from it, adds to dL/dW alone.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +41,8 @@ from normrnn.reference.layout import (
 )
 from normrnn.reference.precision import OPERANDS
 from normrnn.results import Gradients, Output
+from normrnn.state_penalties import FunctionOfStates, Omega, StatePenalty
+from normrnn.state_penalties.resolve import StatePenalties, resolve
 
 
 def forward(
@@ -129,7 +137,13 @@ def forward(
 
 
 def backward(
-    tape: Tape, dy: Array | None = None, dh_n: Array | None = None, dc_n: Array | None = None
+    tape: Tape,
+    dy: Array | None = None,
+    dh_n: Array | None = None,
+    dc_n: Array | None = None,
+    *,
+    state_penalty: StatePenalties | None = None,
+    clip_state: float | None = None,
 ) -> Gradients:
     """Back-propagate through time.
 
@@ -141,11 +155,15 @@ def backward(
         dL/dy, zero by default. What lies past a sequence's end is not used.
     dh_n, dc_n : ndarray, [L*D, B, H], optional
         dL/dh_n and (LSTM only) dL/dc_n, zero by default.
+    state_penalty : StatePenalty, list of them, or mapping from patterns on "l0", "l1", ..., optional
+        See `normrnn.state_penalties.resolve`.
+    clip_state : float, optional
+        Largest size of an element of dL/dh_t.
 
     Returns
     -------
     Gradients
-        Of the parameters, x, h0 and c0, and h_norm.
+        Of the parameters, x, h0 and c0; h_norm before and after clipping; the penalties' value.
 
     Raises
     ------
@@ -174,15 +192,24 @@ def backward(
     d_last = (or_zeros("dh_n", dh_n, shape, x), or_zeros("dc_n", dc_n, shape, x))[: model.states]
 
     d_initial = [np.zeros_like(d) for d in d_last]
-    h_norm = np.zeros((len(runs), times), x.dtype)
+    h_norm, h_norm_clipped = np.zeros((2, len(runs), times), x.dtype)
+    penalties = resolve(state_penalty, model.name, [run.suffix for run in runs])
+    value = 0.0
     grads: dict[str, Array] = {}
     for layer in reversed(range(0, len(runs), tape.directions)):
         dx = np.zeros_like(runs[layer].x)
         for i in range(layer, layer + tape.directions):
             first = (i - layer) * hidden  # the directions' outputs lie side by side in y
-            d_input, d_state, d_weights, h_norm[i] = _backward_run(
-                tape, runs[i], dy[:, :, first : first + hidden], tuple(d[i] for d in d_last)
+            d_input, d_state, d_weights, norms, values = _backward_run(
+                tape,
+                runs[i],
+                dy[:, :, first : first + hidden],
+                tuple(d[i] for d in d_last),
+                penalties[i],
+                clip_state,
             )
+            h_norm[i], h_norm_clipped[i] = norms
+            value += values
             dx += d_input
             grads |= d_weights
             for k, d in enumerate(d_state):
@@ -195,6 +222,8 @@ def backward(
         h0=d_initial[0],
         c0=d_initial[1] if model.states == 2 else None,
         h_norm=h_norm,
+        h_norm_clipped=h_norm_clipped,
+        penalty=value,
     )
 
 
@@ -225,30 +254,67 @@ def _forward_run(
 
 
 def _backward_run(
-    tape: Tape, run: Run, dy: Array, d_state: Arrays
-) -> tuple[Array, Arrays, dict[str, Array], Array]:
-    """Run it back: dL/dx, dL/d initial state, gradients of its parameters, norms of dL/dh [T]."""
+    tape: Tape,
+    run: Run,
+    dy: Array,
+    d_state: Arrays,
+    penalties: Sequence[StatePenalty],
+    clip: float | None,
+) -> tuple[Array, Arrays, dict[str, Array], Array, float]:
+    """Run it back: dL/dx, dL/d initial state, gradients of its parameters, norms of dL/dh [2, T]
+    before and after clipping, and the value of its penalties.
+    """
     U, W, b_ih, b_hh = weights(tape.params, run.suffix)
     operand = tape.operand
     dx, dU, dW, db_ih, db_hh = (np.zeros_like(a) for a in (run.x, U, W, b_ih, b_hh))
-    h_norm = np.zeros(len(run.order), run.x.dtype)
+    h_norm = np.zeros((2, len(run.order)), run.x.dtype)
+    dR, dR_0, value = _function_of_states(tape, run, penalties)
     for s, t in reversed(list(enumerate(run.order))):
         active = tape.active[t]
         # Zero for a sequence that takes no part, and so is all that the cell makes of it.
         d_h, *d_c = (np.where(active, d, 0) for d in d_state)
-        d_h = d_h + np.where(active, dy[t], 0)
-        h_norm[t] = np.linalg.norm(d_h.astype(np.float64))
+        d_h = d_h + np.where(active, dy[t] + dR[t], 0)
+        h_norm[0, t] = np.linalg.norm(d_h.astype(np.float64))
+        if clip is not None:
+            d_h = np.clip(d_h, -clip, clip)
+        h_norm[1, t] = np.linalg.norm(d_h.astype(np.float64))
         d_pre, d_rec, (direct, *d_c) = tape.cell.backward(
             run.tapes[s], run.states[s], run.states[s + 1], (d_h, *d_c)
         )
-        d_state = _where(active, (operand(d_rec) @ operand(W) + direct, *d_c), d_state)
+        q = operand(d_rec) @ operand(W)
+        d_state = _where(active, (q + direct, *d_c), d_state)
         dx[t] = operand(d_pre) @ operand(U)
         dU += d_pre.T @ run.x[t]
         dW += d_rec.T @ run.states[s][0]
+        for omega in (one for one in penalties if isinstance(one, Omega)):
+            g, q_t, s_t = (a[active[:, 0]] for a in (d_h, q, d_rec))
+            value += omega.value(g, q_t)
+            dW += omega.gradient(g, q_t, s_t)
         db_ih += d_pre.sum(axis=0)
         db_hh += d_rec.sum(axis=0)
     named = zip(KINDS, (dU, dW, db_ih, db_hh), strict=True)
-    return dx, d_state, {f"{kind}_{run.suffix}": grad for kind, grad in named}, h_norm
+    grads = {f"{kind}_{run.suffix}": grad for kind, grad in named}
+    return dx, (d_state[0] + dR_0, *d_state[1:]), grads, h_norm, value
+
+
+def _function_of_states(
+    tape: Tape, run: Run, penalties: Sequence[StatePenalty]
+) -> tuple[Array, Array, float]:
+    """dR/dh [T, B, H], dR/dh_0 [B, H] and R, of the penalties that are functions of the states."""
+    h0 = run.states[0][0]
+    reverse = run.suffix.endswith("_reverse")
+    h = np.array([state[0] for state in run.states[1:]]).reshape(-1, *h0.shape)
+    if reverse:
+        h = h[::-1]
+    d_h, d_h0, value = np.zeros_like(h), np.zeros_like(h0), 0.0
+    where: dict[str, Any] = {"lengths": tape.active[:, :, 0].sum(axis=0), "reverse": reverse}
+    for one in penalties:
+        if isinstance(one, FunctionOfStates):
+            gradient = one.gradient(h, h0, **where)
+            d_h += gradient[0]
+            d_h0 += gradient[1]
+            value += one.value(h, h0, **where)
+    return d_h, d_h0, value
 
 
 def _where(active: NDArray[np.bool_], new: Arrays, old: Arrays) -> Arrays:
