@@ -17,6 +17,8 @@ PARTS = [
     "test_update.py::test_agrees_with_the_reference",
     "test_inputs.py::test_a_tape_whose_weights_have_changed",
     "test_bitwise.py",
+    "test_state_penalties.py::test_agrees_at_every_edge_of_vectors_and_tiles",
+    "test_state_penalties.py::test_clipping_does_not_hide_nan",
     "test_torch.py::test_head",
     "test_torch.py::test_losses",
     "test_activations.py",

@@ -1,4 +1,7 @@
 // Gradients against finite differences in double, and bits against the number of threads.
+#include <cmath>
+#include <limits>
+
 #include "check.h"
 #include "normrnn/api.h"
 #include "normrnn/registry.h"
@@ -13,6 +16,8 @@ struct Problem {
   Shape shape;
   bool batch_first;
   bool bf16 = false;
+  std::vector<StatePenalty> penalties;  // of every direction of every layer
+  double clip_state = std::numeric_limits<double>::infinity();
   std::vector<int64_t> lengths;
   int gates = 0, states = 0;
   std::vector<std::vector<T>> weights;  // ih, hh, b_ih, b_hh of each layer and direction
@@ -95,13 +100,16 @@ struct Problem {
 
   struct Backward {
     std::vector<std::vector<T>> weights, initial;
-    std::vector<T> x, h_norm;
+    std::vector<T> x, h_norm, h_norm_clipped;
+    double penalty = 0;
     bool operator==(const Backward&) const = default;
   };
 
   Backward backward(const Tape<T>& tape, int threads) const {
-    Backward d{weights, initial, x, {}};
-    d.h_norm.resize(size_t(shape.layers * shape.directions * shape.times));
+    Backward d{weights, initial, x, {}, {}};
+    const size_t runs = size_t(shape.layers * shape.directions);
+    d.h_norm.resize(runs * size_t(shape.times));
+    d.h_norm_clipped.resize(d.h_norm.size());
     BackwardCall<T> call;
     call.dy = dy.data();
     for (int i = 0; i < states; ++i) {
@@ -111,8 +119,11 @@ struct Problem {
     call.d = sets<WeightGradients<T>>(d.weights);
     call.dx = d.x.data();
     call.h_norm = d.h_norm.data();
+    call.penalties.assign(runs, penalties);
+    call.clip_state = clip_state;
+    if (std::isfinite(clip_state)) call.h_norm_clipped = d.h_norm_clipped.data();
     call.threads = threads;
-    normrnn::backward(tape, call);
+    d.penalty = normrnn::backward(tape, call);
     return d;
   }
 };
@@ -149,9 +160,18 @@ void check_gradients(const std::string& cell, Shape shape, bool batch_first,
 
 template <class T>
 void check_threads(const std::string& cell, Shape shape, const std::vector<int64_t>& lengths,
-                   bool bf16 = false) {
+                   bool bf16 = false, bool penalties = false) {
   Problem<T> problem(cell, shape, false, lengths, 11);
   problem.bf16 = bf16;
+  if (penalties) {
+    using Kind = StatePenaltyKind;
+    for (const Kind kind :
+         {Kind::kActivityL1, Kind::kActivityL2, Kind::kAr, Kind::kTar, Kind::kNormStabilizer}) {
+      problem.penalties.push_back({kind, 0.1});
+    }
+    if (problem.gates == 1) problem.penalties.push_back({Kind::kOmega, 0.1, false, 1e-20});
+    problem.clip_state = 0.5;
+  }
   for (std::vector<T>& weight : problem.weights) {  // or a long sequence of ReLUs ends in NaN
     for (T& w : weight) w /= T(std::sqrt(double(shape.hidden)));
   }
@@ -181,6 +201,11 @@ void tests() {
     check_threads<float>(cell, {150, 2, 5, 19, 3, 1}, {150, 40});
     check_threads<float>(cell, {150, 1, 5, 19, 2, 2}, {});
     check_threads<float>(cell, {150, 1, 5, 19, 2, 1}, {}, true);
+    // With state penalties and a clip: by sequences, by units, layers in step, ragged.
+    check_threads<float>(cell, {7, 64, 33, 65, 1, 2}, {}, false, true);
+    check_threads<double>(cell, {5, 3, 300, 310, 2, 1}, {}, false, true);
+    check_threads<float>(cell, {150, 2, 5, 19, 3, 1}, {150, 40}, false, true);
+    check_threads<float>(cell, {5, 3, 301, 307, 2, 1}, {}, true, true);
   }
 }
 

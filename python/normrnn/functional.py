@@ -262,10 +262,11 @@ def backward(
     if state_penalty is not None and isinstance(tape, _core.Tape):  # else the core refuses the tape
         resolved = resolve(state_penalty, tape.cell, tape.runs)
         terms = [[(one.kernel, one.scalars()) for one in run] for run in resolved]
-    params, dx, d_initial, *rest = _core.backward(
+    params, dx, d_initial, h_norm, h_norm_clipped, penalty = _core.backward(
         tape, dy, dh_n, dc_n, terms, clip_state, num_threads
     )
-    return Gradients(params, dx, d_initial[0], d_initial[1] if len(d_initial) > 1 else None, *rest)
+    dc0 = d_initial[1] if len(d_initial) > 1 else None
+    return Gradients(params, dx, d_initial[0], dc0, h_norm, h_norm_clipped, penalty)
 
 
 def head_forward(h: Array, params: Mapping[str, Array], *, num_threads: int | None = None) -> Array:

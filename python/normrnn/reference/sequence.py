@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from normrnn._numbers import positive
 from normrnn.reference.cells import CELLS, Cell
 from normrnn.reference.cells.base import Array, Arrays
 from normrnn.reference.layout import (
@@ -155,8 +156,8 @@ def backward(
         dL/dy, zero by default. What lies past a sequence's end is not used.
     dh_n, dc_n : ndarray, [L*D, B, H], optional
         dL/dh_n and (LSTM only) dL/dc_n, zero by default.
-    state_penalty : StatePenalty, list of them, or mapping from patterns on "l0", "l1", ..., optional
-        See `normrnn.state_penalties.resolve`.
+    state_penalty : StatePenalty, list of them, or mapping, optional
+        Part of the loss; see `normrnn.state_penalties.resolve`.
     clip_state : float, optional
         Largest size of an element of dL/dh_t.
 
@@ -183,6 +184,8 @@ def backward(
     model, runs, x = tape.cell, tape.runs, tape.runs[0].x
     if dc_n is not None and model.states == 1:
         raise ValueError(f"dc_n: expected None for cell {model.name!r}, got an array")
+    if clip_state is not None:
+        clip_state = positive("clip_state", clip_state)
     if dy is not None and tape.batch_first:
         dy = dy.swapaxes(0, 1)
     times, batch, _ = x.shape
@@ -261,8 +264,10 @@ def _backward_run(
     penalties: Sequence[StatePenalty],
     clip: float | None,
 ) -> tuple[Array, Arrays, dict[str, Array], Array, float]:
-    """Run it back: dL/dx, dL/d initial state, gradients of its parameters, norms of dL/dh [2, T]
-    before and after clipping, and the value of its penalties.
+    """Run it back.
+
+    Returns dL/dx, dL/d initial state, gradients of its parameters, norms of dL/dh [2, T] before and
+    after clipping, and the value of its penalties.
     """
     U, W, b_ih, b_hh = weights(tape.params, run.suffix)
     operand = tape.operand
@@ -303,7 +308,7 @@ def _function_of_states(
     """dR/dh [T, B, H], dR/dh_0 [B, H] and R, of the penalties that are functions of the states."""
     h0 = run.states[0][0]
     reverse = run.suffix.endswith("_reverse")
-    h = np.array([state[0] for state in run.states[1:]]).reshape(-1, *h0.shape)
+    h = np.array([state[0] for state in run.states])[1:]
     if reverse:
         h = h[::-1]
     d_h, d_h0, value = np.zeros_like(h), np.zeros_like(h0), 0.0

@@ -32,6 +32,8 @@ class StatePenalty(ABC):
 
     everywhere: ClassVar[bool] = True
     """Whether it applies to every layer where none is named, or to the last one only."""
+    cells: ClassVar[tuple[str, ...] | None] = None
+    """The only cells that it is for; None for all."""
 
     @property
     @abstractmethod
@@ -45,9 +47,6 @@ class StatePenalty(ABC):
     def scalars(self) -> tuple[float, ...]:
         """Return the numbers that the C++ core gets: the fields in their order."""
         return tuple(map(float, astuple(self)))
-
-    def check_cell(self, cell: str) -> None:
-        """Refuse a cell that the penalty is not for."""
 
 
 class FunctionOfStates(StatePenalty):
@@ -110,9 +109,7 @@ class FunctionOfStates(StatePenalty):
         """dR/dh / strength of each of them."""
 
 
-def _sequences(
-    h: Array, h0: Array | None, lengths: ArrayLike | None, reverse: bool
-) -> list[Array]:
+def _sequences(h: Array, h0: Array | None, lengths: ArrayLike | None, reverse: bool) -> list[Array]:
     """Each sequence of a batch with its initial state, in float64 and the recursion's order."""
     times, batch, hidden = h.shape
     steps = np.full(batch, times) if lengths is None else np.asarray(lengths)

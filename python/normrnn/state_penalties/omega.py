@@ -7,8 +7,6 @@ import numpy as np
 from normrnn._numbers import check_fields, positive
 from normrnn.state_penalties.base import Array, StatePenalty
 
-CELLS = ("rnn_tanh", "rnn_relu")
-
 
 @dataclass(frozen=True)
 class Omega(StatePenalty):
@@ -54,6 +52,7 @@ class Omega(StatePenalty):
     squared: bool = False
     floor: float = 1e-20
     kernel = "omega"
+    cells = ("rnn_tanh", "rnn_relu")  # in which all that goes on to h_{t-1} is s_t W
 
     def __post_init__(self) -> None:
         """Check the strength, the switch and the floor."""
@@ -61,12 +60,6 @@ class Omega(StatePenalty):
         if not isinstance(self.squared, bool):
             raise TypeError(f"squared: expected a bool, got {type(self.squared).__name__}")
         check_fields(self, floor=positive)
-
-    def check_cell(self, cell: str) -> None:
-        """Refuse a cell in which dL/dh_{t-1} is more than s_t W."""
-        if cell not in CELLS:
-            expected = " or ".join(map(repr, CELLS))
-            raise ValueError(f"state_penalty: expected cell {expected} with Omega, got {cell!r}")
 
     def value(self, g: Array, q: Array) -> float:
         """R of steps in rows: g and q [N, H], in float64."""
@@ -82,7 +75,7 @@ class Omega(StatePenalty):
         return gradient.astype(s.dtype)
 
     def _outer_and_term(self, g: Array, q: Array) -> tuple[Array, Array]:
-        """The factor of s^T q / ||q|| in the gradient, and what is squared in R, of each step."""
+        """Give each step's factor of s^T q / ||q|| in the gradient, and what R squares."""
         g2, q2 = (np.sum(np.square(a, dtype=np.float64), axis=1) for a in (g, q))
         counts = ~(g2 < self.floor)  # NaN does
         g2 = np.where(counts, g2, 1)

@@ -80,5 +80,7 @@ def _checked(argument: str, given: object, cell: str) -> tuple[StatePenalty, ...
     for one in penalties:
         if not isinstance(one, StatePenalty):
             raise TypeError(f"{argument}: expected a state penalty, got {type(one).__name__}")
-        one.check_cell(cell)
+        if one.cells is not None and cell not in one.cells:
+            expected = f"{type(one).__name__} with cell {' or '.join(map(repr, one.cells))} only"
+            raise ValueError(f"{argument}: expected {expected}, got {cell!r}")
     return tuple(penalties)
