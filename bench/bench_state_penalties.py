@@ -1,4 +1,4 @@
-"""Forward + backward with state penalties, and without: what they cost, and what they cost elsewhere.
+"""Forward + backward with state penalties and without: what they cost, here and in PyTorch.
 
 The rows "torch" are PyTorch's own way of doing the same: the penalty is written down on the output
 and autograd goes through it, `clip_state` is a hook on every h_t of a Python loop over cells, and
