@@ -40,6 +40,7 @@ from normrnn.penalties import (
     UnitNorm,
 )
 from normrnn.rules import SGD, Adam, AdamW, Momentum
+from normrnn.shrink import shrink
 from normrnn.state_penalties import AR, TAR, ActivityL1, ActivityL2, NormStabilizer, Omega
 
 __version__ = version("normrnn")
@@ -83,6 +84,7 @@ __all__ = [
     "rules",
     "set_num_threads",
     "show_config",
+    "shrink",
     "sigmoid_cross_entropy",
     "softmax_cross_entropy",
     "squared_error",
