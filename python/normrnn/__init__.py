@@ -12,7 +12,7 @@
 
 from importlib.metadata import version
 
-from normrnn import _threadpoolctl, penalties, rules, state_penalties
+from normrnn import _threadpoolctl, penalties, rules, selection, state_penalties
 from normrnn.config import get_num_threads, set_num_threads, show_config
 from normrnn.frozen import FrozenParams, freeze
 from normrnn.functional import (
@@ -40,6 +40,7 @@ from normrnn.penalties import (
     UnitNorm,
 )
 from normrnn.rules import SGD, Adam, AdamW, Momentum
+from normrnn.selection import path
 from normrnn.shrink import shrink
 from normrnn.state_penalties import AR, TAR, ActivityL1, ActivityL2, NormStabilizer, Omega
 
@@ -80,8 +81,10 @@ __all__ = [
     "head_forward",
     "init_params",
     "init_state",
+    "path",
     "penalties",
     "rules",
+    "selection",
     "set_num_threads",
     "show_config",
     "shrink",

@@ -1,0 +1,81 @@
+"""What a path and a cross-validation have in common: a held-out loss for each λ, and a choice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+
+
+class Curve:
+    """Held-out losses over λ.
+
+    Attributes
+    ----------
+    lambdas : ndarray, [N]
+        The λs, in the order in which they were used.
+    validation_loss : ndarray, [N]
+        Mean held-out loss, without any penalty.
+    standard_error : ndarray, [N]
+        Its standard error; NaN where there was one number only.
+    """
+
+    lambdas: Array
+    validation_loss: Array
+    standard_error: Array
+
+    @property
+    def best(self) -> int:
+        """Index of the least held-out loss; a loss that is NaN is never the least."""
+        if np.isnan(self.validation_loss).all():
+            raise ValueError("validation_loss: expected a number that is not NaN, got none")
+        return int(np.nanargmin(self.validation_loss))
+
+    @property
+    def one_standard_error(self) -> int:
+        """Index of the largest λ whose loss is within one standard error of the least.
+
+        The simplest network that the held-out data cannot tell from the best (Breiman et al.,
+        Classification and regression trees, 1984, section 3.4.3).
+
+        Raises
+        ------
+        ValueError
+            If there is no standard error, for want of at least two held-out losses for each λ.
+        """
+        best = self.best
+        if np.isnan(self.standard_error[best]):
+            raise ValueError(
+                "standard_error: expected at least two held-out losses for each λ, got one"
+            )
+        bound = self.validation_loss[best] + self.standard_error[best]
+        close = np.flatnonzero(self.validation_loss <= bound)
+        return int(close[np.argmax(self.lambdas[close])])
+
+
+def check_lambdas(lambdas: ArrayLike) -> Array:
+    """Return λs as a new float64 array after their checks."""
+    array = np.array(lambdas, dtype=np.float64)
+    if array.ndim != 1 or not array.size:
+        raise ValueError(f"lambdas: expected shape (N,) with N >= 1, got {array.shape}")
+    wrong = array[~((array >= 0) & (array < np.inf))]
+    if wrong.size:
+        raise ValueError(f"lambdas: expected finite numbers >= 0, got {wrong[0]}")
+    return array
+
+
+def mean_and_error(losses: Iterable[ArrayLike]) -> tuple[Array, Array]:
+    """Return each row's mean, and the standard error of it: σ/√n, with σ² over n − 1."""
+    means, errors = [], []
+    for loss in losses:
+        array = np.asarray(loss, dtype=np.float64).ravel()
+        n = array.size
+        if not n:
+            raise ValueError("validation_loss: expected at least one number, got none")
+        means.append(array.mean())
+        errors.append(array.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan)
+    return np.array(means), np.array(errors)
