@@ -26,7 +26,8 @@ def lambda_max(
         L1, ElasticNet       λ_max = max |∂L/∂w| / l1
 
     with strengths as in `penalty`: for ``nr.L1(1.0)`` the result is a strength, and for a mapping
-    the factor for all of its strengths. An L2 part has no influence, its gradient is 0 at 0. A
+    the factor for the strengths of all that are named above. An L2 holds nothing at zero: the L2 of
+    other weights belongs to what is given, and the one in an elastic net has gradient 0 at 0. A
     proximal step of any size from zero stays at zero if λ >= λ_max, and leaves it below.
 
     Where the other parameters are is part of the question. Train them with the penalised ones at
@@ -37,7 +38,7 @@ def lambda_max(
     Parameters
     ----------
     params : mapping of str to ndarray
-        Weights, those with a penalty all zero.
+        Weights, those with a penalty that can hold them at zero all zero.
     grads : mapping of str to ndarray
         ∂L/∂w there, of the loss alone.
     penalty : Penalty, Prox or mapping
@@ -51,10 +52,10 @@ def lambda_max(
     Raises
     ------
     TypeError
-        If a penalty cannot hold weights at zero.
+        If something else than a penalty is given.
     ValueError
-        If a penalised weight is not zero, nothing is penalised, a strength is zero, or names or
-        shapes do not fit.
+        If such a weight is not zero, no penalty can hold weights at zero, a strength is zero, or
+        names or shapes do not fit.
 
     References
     ----------
@@ -73,7 +74,7 @@ def lambda_max(
     largest = []
     for name, one in resolve(penalty, params).items():
         inner = one.penalty if isinstance(one, Prox) else one
-        if inner is None:
+        if inner is None or not holds_at_zero(inner):
             continue
         w, g = params[name], grads[name]
         if g.shape != w.shape:
@@ -82,17 +83,19 @@ def lambda_max(
             raise ValueError(f"{name}: expected only zeros, where λ_max is defined, got others")
         largest.append(dual_norm(inner, g.astype(np.float64)))
     if not largest:
-        raise ValueError("penalty: expected at least one penalised parameter, got none")
+        raise ValueError("penalty: expected one that can hold weights at zero, got none")
     return max(largest)
+
+
+def holds_at_zero(penalty: Penalty) -> bool:
+    """Say whether the penalty has a kink at zero, and weights under it a λ_max."""
+    return dual_norm.dispatch(type(penalty)) is not dual_norm.dispatch(object)
 
 
 @singledispatch
 def dual_norm(penalty: Penalty, g: Array) -> float:
     """Smallest λ with −g in λ times the penalty's subdifferential at zero."""
-    raise TypeError(
-        "penalty: expected L1 or ElasticNet, which can hold weights at zero, got "
-        f"{type(penalty).__name__}"
-    )
+    raise TypeError(f"penalty: expected one with a kink at zero, got {type(penalty).__name__}")
 
 
 @dual_norm.register

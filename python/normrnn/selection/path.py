@@ -14,6 +14,7 @@ from normrnn.optimize import init_state, update
 from normrnn.penalties import Penalty, Prox, resolve
 from normrnn.rules import Rule
 from normrnn.selection.curve import Curve, check_lambdas, mean_and_error
+from normrnn.selection.lambda_max import holds_at_zero
 
 Array = NDArray[Any]
 Params: TypeAlias = dict[str, Array]
@@ -35,7 +36,7 @@ class Path(Curve):
         Mean of the held-out losses, without the penalty, and its standard error, which is NaN if
         there was one number only.
     nonzero : ndarray of int, [N]
-        How many of the penalised weights are not zero.
+        How many weights are not zero, of those whose penalty can hold them there, as `L1` can.
     params : tuple of dict, N of them, or None
         The parameters at each λ.
     """
@@ -118,7 +119,8 @@ def path(
     kept, training, held_out, nonzero = [], [], [], []
     for strength in strengths.tolist():
         now = penalty(strength)
-        penalised = [name for name, one in resolve(now, params).items() if one is not None]
+        resolved = {name: _inner(one) for name, one in resolve(now, params).items()}
+        sparse = [name for name, one in resolved.items() if one and holds_at_zero(one)]
         fitted = fit(current, now)
         if not isinstance(fitted, Mapping) or fitted.keys() != params.keys():
             got = sorted(fitted) if isinstance(fitted, Mapping) else type(fitted).__name__
@@ -128,7 +130,7 @@ def path(
         held_out.append(validation_loss({name: w.copy() for name, w in current.items()}))
         if train_loss is not None:
             training.append(float(train_loss({name: w.copy() for name, w in current.items()})))
-        nonzero.append(sum(np.count_nonzero(current[name]) for name in penalised))
+        nonzero.append(sum(np.count_nonzero(current[name]) for name in sparse))
         if keep_params:
             kept.append({name: w.copy() for name, w in current.items()})
     means, errors = mean_and_error(held_out)
@@ -140,6 +142,10 @@ def path(
         nonzero=np.array(nonzero, np.int64),
         params=tuple(kept) if keep_params else None,
     )
+
+
+def _inner(one: Penalty | Prox | None) -> Penalty | None:
+    return one.penalty if isinstance(one, Prox) else one
 
 
 def trainer(
