@@ -15,8 +15,13 @@ MODULES = ["normrnn"] + [
     for module in pkgutil.walk_packages(normrnn.__path__, "normrnn.")
     if not module.name.endswith("__main__")
 ]
-README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.S | re.M)
+ROOT = Path(__file__).parents[1]
+# Every page with Python in it; the blocks of a page run one after the other, in one namespace.
+PAGES = {
+    page.relative_to(ROOT).as_posix(): blocks
+    for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+    if (blocks := re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.S | re.M))
+}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -31,6 +36,12 @@ def test_what_users_call_has_an_example() -> None:
             assert ">>>" in public.__doc__, name
 
 
-@pytest.mark.parametrize("code", BLOCKS)
-def test_readme(code: str) -> None:
-    exec(compile(code, str(README), "exec"), {})
+@pytest.mark.parametrize("page", PAGES)
+def test_pages(page: str) -> None:
+    namespace: dict[str, object] = {}
+    for block in PAGES[page]:
+        exec(compile(block, page, "exec"), namespace)
+
+
+def test_the_readme_has_an_example() -> None:
+    assert "README.md" in PAGES
