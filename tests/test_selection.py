@@ -16,6 +16,10 @@ from hypothesis import strategies as st
 import normrnn as nr
 from helpers import derivative, derivative_on_one_side
 from normrnn import selection
+from normrnn.penalties.resolve import inner_of, resolve
+from normrnn.selection.hypergradient import step_derivative
+from normrnn.selection.lambda_max import holds_at_zero
+from normrnn.selection.terms import terms_of
 
 Params = dict[str, np.ndarray]
 
@@ -66,6 +70,17 @@ PENALTIES = [
     nr.Prox(nr.ElasticNet(2.0, 0.1)),
     {"weight_ih_*": nr.L1(0.2), "bias_*": nr.L1(3.0)},
     {"weight_hh_l1": nr.ElasticNet(0.2, 1.0), "*_l0": nr.L1(0.5)},
+    {"weight_hh_l1": nr.L1(0.5, weights=np.linspace(0.5, 2.0, 5)), "weight_hy": nr.L2(1.0)},
+    nr.GroupLasso(0.5),
+    nr.GroupLasso(0.5, groups="columns"),
+    nr.Prox(nr.GroupLasso(0.5, groups="matrix")),
+    nr.GroupLasso(2.0, groups="gates"),
+    nr.SparseGroupLasso(0.2, 0.3, groups="columns"),
+    nr.SparseGroupLasso(0.0, 0.3, groups="columns", weights=np.arange(1.0, 6.0)),
+    nr.NuclearNorm(0.5),
+    {"*": nr.GroupLasso(0.5, groups="outgoing")},
+    {"*": nr.SparseGroupLasso(0.5, 0.1, groups="outgoing")},
+    {"weight_ih_l1": nr.GroupLasso(0.5, groups="columns"), "weight_hh_l1": nr.L1(0.1)},
 ]
 
 
@@ -76,7 +91,7 @@ def scaled(penalty: Any, factor: float) -> Any:
     inner = penalty.penalty if isinstance(penalty, nr.Prox) else penalty
     strengths = {f.name: getattr(inner, f.name) for f in fields(inner)}
     strengths = {k: v * factor for k, v in strengths.items() if isinstance(v, float)}
-    return nr.Prox(replace(inner, **strengths))
+    return inner if isinstance(inner, nr.L2) else nr.Prox(replace(inner, **strengths))
 
 
 @pytest.mark.parametrize("penalty", PENALTIES, ids=str)
@@ -84,11 +99,10 @@ def scaled(penalty: Any, factor: float) -> Any:
 def test_a_step_from_zero_stays_above_lambda_max_and_leaves_below(cell: str, penalty: Any) -> None:
     network = Network(cell, num_layers=2)
     params = network.params
-    resolved = nr.penalties.resolve(penalty, params)
-    penalised = [name for name, one in resolved.items() if one is not None]
     if not isinstance(penalty, dict):  # with every matrix at zero no gradient is left
         penalty = {"weight_ih_l1": penalty}
-        penalised = ["weight_ih_l1"]
+    terms = [term for term in terms_of(penalty, params).all if holds_at_zero(term.penalty)]
+    penalised = {term.piece.name for term in terms}
     for name in penalised:
         params[name][:] = 0
     _, grads = network.gradient(params)
@@ -106,7 +120,13 @@ def test_a_step_from_zero_stays_above_lambda_max_and_leaves_below(cell: str, pen
     [
         ([1.0], [1.0], nr.L1(1.0), ValueError, "weight: expected only zeros, where λ_max is"),
         ([0.0], [1.0], nr.L2(1.0), ValueError, "penalty: expected one that can hold weights at"),
-        ([0.0], [1.0], nr.L1(0.0), ValueError, "strength: expected a number > 0 for λ_max"),
+        (
+            [0.0],
+            [1.0],
+            nr.L1(0.0),
+            ValueError,
+            "penalty: expected strengths > 0 for λ_max, got 0.0",
+        ),
         (
             [0.0],
             [1.0],
@@ -347,19 +367,43 @@ def penalties(center: Params) -> list[Any]:
             "weight_ih_l1": None,
             "weight_*": nr.Prox(nr.ElasticNet(0.1, 0.2)),
         },
+        nr.GroupLasso(0.1),
+        nr.GroupLasso(0.1, groups="outgoing"),
+        nr.Prox(nr.GroupLasso(0.1, groups="outgoing")),
+        nr.Prox(nr.GroupLasso(0.3, groups="columns")),
+        nr.Prox(nr.GroupLasso(0.3, groups="gates")),
+        {"weight_h*[1y]": nr.SparseGroupLasso(0.1, 0.2, groups="outgoing")},
+        [nr.L2(0.3), nr.GroupLasso(0.1)],
+        {
+            "weight_hh_*[z]": nr.L2(0.3, center=center),
+            "weight_hh_*": nr.Prox(nr.L1(0.2, weights=np.arange(1.0, 6.0))),
+            "weight_ih_*[*]": nr.Prox(nr.GroupLasso(0.2)),
+            "weight_*": [nr.SoftOrthogonality(0.1), nr.L1(lambda step: 0.1 * step)],
+        },
+        {"weight_h*[1y]": nr.Prox(nr.SparseGroupLasso(0.1, 0.2, groups="outgoing"))},
+        nr.Prox(nr.SparseGroupLasso(0.1, 0.2, groups="rows")),
     ]
 
 
-def with_strength(penalty: Any, pattern: str, field: str, value: float) -> Any:
+def with_strength(penalty: Any, pattern: str, strength: str, change: float) -> Any:
     """The penalty with one λ changed."""
     if isinstance(penalty, dict):
-        return penalty | {pattern: with_strength(penalty[pattern], pattern, field, value)}
-    if isinstance(penalty, nr.Prox):
-        return nr.Prox(replace(penalty.penalty, **{field: value}))
-    return replace(penalty, **{field: value})
+        return penalty | {pattern: with_strength(penalty[pattern], pattern, strength, change)}
+    if isinstance(penalty, list):
+        return [with_strength(one, pattern, strength, change) for one in penalty]
+    inner = inner_of(penalty)
+    name, field = strength.split(".")
+    if type(inner).__name__ != name:
+        return penalty
+    value = getattr(inner, field)
+    if callable(value):
+        inner = replace(inner, **{field: lambda step: value(step) + change})
+    else:
+        inner = replace(inner, **{field: value + change})
+    return nr.Prox(inner) if isinstance(penalty, nr.Prox) else inner
 
 
-@pytest.mark.parametrize("kind", range(9))
+@pytest.mark.parametrize("kind", range(19))
 @pytest.mark.parametrize("clip_norm", [None, 0.05])
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_hypergradient_is_the_held_out_losss_derivative(
@@ -379,31 +423,34 @@ def test_hypergradient_is_the_held_out_losss_derivative(
         nr.update(weights, grads, slots | {"step": state["step"]}, penalty=penalty, **options)
         return weights
 
+    if kind >= 17 and not rule.uniform_step:
+        with pytest.raises(ValueError, match="rule: expected one with the same step size for all"):
+            selection.sensitivity(params, grads, state, penalty=penalty, **options)
+        return
     moved = selection.sensitivity(params, grads, state, penalty=penalty, **options)
     slopes = selection.hypergradient(moved, network.gradient(updated(penalty), part=1)[1])
     assert slopes
-    for (pattern, field), slope in slopes.items():
-        one = penalty[pattern] if isinstance(penalty, dict) else penalty
-        value = getattr(one.penalty if isinstance(one, nr.Prox) else one, field)
+    proxes = [isinstance(one, nr.Prox) for piece in resolve(penalty, params) for one in piece.terms]
+    for (pattern, strength), slope in slopes.items():
 
         def held_out(
-            step: float, pattern: str = pattern, field: str = field, value: float = value
+            change: float, pattern: str = pattern, strength: str = strength
         ) -> tuple[float, np.ndarray]:
-            weights = updated(with_strength(penalty, pattern, field, value + step))
+            weights = updated(with_strength(penalty, pattern, strength, change))
             # Only a prox has kinks, where a weight becomes zero.
-            resolved = nr.penalties.resolve(penalty, weights)
-            prox = [name for name, one in resolved.items() if isinstance(one, nr.Prox)]
-            signs = np.concatenate([[0.0], *(np.sign(weights[name]).ravel() for name in prox)])
-            return network.gradient(weights, part=1)[0], signs
+            signs = [
+                np.sign(t.of(weights)).ravel() for t in terms_of(penalty, params).all if t.prox
+            ]
+            return network.gradient(weights, part=1)[0], np.concatenate([[0.0], *signs])
 
         expected = derivative(lambda step: held_out(step)[0], 1e-5)
-        if isinstance(one, nr.Prox):
+        if any(proxes):
             expected = derivative_on_one_side(held_out)
         assert expected is not None
         # Where a kink is near, differences over 1e-7 lose half the digits of a loss near 1.
-        assert slope == pytest.approx(expected, rel=1e-6, abs=1e-8), (pattern, field)
+        assert slope == pytest.approx(expected, rel=1e-6, abs=1e-8), (pattern, strength)
     names = {p for p, _ in slopes}
-    assert names == ({"*"} if not isinstance(penalty, dict) else set(penalty) - {"weight_ih_l1"})
+    assert names == (set(penalty) - {"weight_ih_l1"} if isinstance(penalty, dict) else {"*"})
 
 
 def test_l2_under_sgd_is_minus_two_alpha_inner_product() -> None:
@@ -417,7 +464,7 @@ def test_l2_under_sgd_is_minus_two_alpha_inner_product() -> None:
     _, held_out = network.gradient(params, part=1)
     weights = [name for name in params if "bias" not in name]
     expected = -2 * 0.05 * sum(np.sum(held_out[name] * before[name]) for name in weights)
-    slope = selection.hypergradient(moved, held_out)["*", "strength"]
+    slope = selection.hypergradient(moved, held_out)["*", "L2.strength"]
     assert slope == pytest.approx(expected, rel=1e-12)
 
 
@@ -427,10 +474,9 @@ def test_adam_at_its_first_step_without_a_gradient() -> None:
     moved = selection.sensitivity(
         w, w, nr.init_state(rule, w), rule=rule, penalty=nr.L2(1.0, center=np.ones(3) * 0)
     )
-    assert (moved["*", "strength"]["weight"] == 0).all()
+    assert (moved["*", "L2.strength"]["weight"] == 0).all()
     slots = {"exp_avg": np.zeros(3), "exp_avg_sq": np.zeros(3)}
-    module = __import__("normrnn.selection.hypergradient", fromlist=["step_derivative"])
-    np.testing.assert_allclose(module.step_derivative(rule, np.zeros(3), slots, 1), 0.1 / 0.5)
+    np.testing.assert_allclose(step_derivative(rule, slots, slots, 1), 0.1 / 0.5)
 
 
 def test_log_steps_on_lambda_lower_the_held_out_loss() -> None:
@@ -465,14 +511,18 @@ def test_log_steps_on_lambda_lower_the_held_out_loss() -> None:
 
 def test_log_step() -> None:
     penalty = {"weight_a": nr.ElasticNet(2.0, 3.0), "weight_b": nr.Prox(nr.L2(1.0)), "bias": None}
-    slopes = {("weight_a", "l1"): 0.01, ("weight_a", "l2"): -100.0, ("weight_b", "strength"): 0.0}
+    slopes = {
+        ("weight_a", "ElasticNet.l1"): 0.01,
+        ("weight_a", "ElasticNet.l2"): -100.0,
+        ("weight_b", "L2.strength"): 0.0,
+    }
     stepped = selection.log_step(penalty, slopes, rate=0.5, limit=0.25)
     assert stepped["weight_a"].l1 == pytest.approx(2 * np.exp(-0.5 * 2 * 0.01))
     assert stepped["weight_a"].l2 == pytest.approx(3 * np.exp(0.25))
     assert stepped["weight_b"] == nr.Prox(nr.L2(1.0))
     assert stepped["bias"] is None
     assert penalty["weight_a"] == nr.ElasticNet(2.0, 3.0)
-    assert selection.log_step(nr.L1(0.0), {("*", "strength"): 1.0}, 1.0) == nr.L1(0.0)
+    assert selection.log_step(nr.L1(0.0), {("*", "L1.strength"): 1.0}, 1.0) == nr.L1(0.0)
 
 
 @pytest.mark.parametrize(
@@ -494,24 +544,41 @@ def test_log_step() -> None:
             "rule: expected a rule such as SGD(0.1), got float",
         ),
         (
-            lambda p: selection.hypergradient({("*", "strength"): p}, {}),
+            lambda p: selection.sensitivity(p, p, rule=nr.SGD(0.1), penalty=nr.MaxNorm(1.0)),
+            TypeError,
+            "penalty: expected for weight a Prox whose derivative is known, of L1, L2, ElasticNet",
+        ),
+        (
+            lambda p: selection.sensitivity(
+                p, p, rule=nr.SGD(0.1), penalty=[nr.L2(1.0), nr.Prox(nr.GroupLasso(1.0))]
+            ),
+            ValueError,
+            "penalty: expected no other penalty of weight beside its Prox, got one",
+        ),
+        (
+            lambda p: selection.log_step(nr.L1(lambda step: 1.0), {("*", "L1.strength"): 1.0}, 1.0),
+            ValueError,
+            "strength: expected a number (see at), got a function of the step",
+        ),
+        (
+            lambda p: selection.hypergradient({("*", "L2.strength"): p}, {}),
             ValueError,
             "validation_grads: expected 'weight', got none",
         ),
         (
-            lambda p: selection.hypergradient({("*", "strength"): p}, {"weight": np.ones(3)}),
+            lambda p: selection.hypergradient({("*", "L2.strength"): p}, {"weight": np.ones(3)}),
             ValueError,
             "validation_grads['weight']: expected shape (2,), got (3,)",
         ),
         (
-            lambda p: selection.log_step(nr.L2(1.0), {("*", "l1"): 1.0}, 1.0),
+            lambda p: selection.log_step(nr.L2(1.0), {("*", "L1.strength"): 1.0}, 1.0),
             ValueError,
-            "slopes: expected a strength of the penalty, got ('*', 'l1')",
+            "slopes: expected strengths of the penalty, got [('*', 'L1.strength')]",
         ),
         (
-            lambda p: selection.log_step(nr.L2(1.0), {("*", "strength"): np.inf}, 1.0),
+            lambda p: selection.log_step(nr.L2(1.0), {("*", "L2.strength"): np.inf}, 1.0),
             ValueError,
-            "slopes['*', 'strength']: expected a finite number, got inf",
+            "slopes[('*', 'L2.strength')]: expected a finite number, got inf",
         ),
         (
             lambda p: selection.log_step(nr.L2(1.0), {}, -1.0),

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import singledispatch
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from normrnn.penalties import L1, ElasticNet, Penalty, Prox, resolve
+from normrnn.penalties import L1, ElasticNet, GroupLasso, NuclearNorm, Penalty, SparseGroupLasso
+from normrnn.penalties.base import ElementwisePenalty, number
+from normrnn.selection.terms import Penalties, Term, Terms, terms_of, with_strengths
 
 Array = NDArray[Any]
 
 
 def lambda_max(
-    params: Mapping[str, Array],
-    grads: Mapping[str, Array],
-    penalty: Penalty | Prox | Mapping[str, Penalty | Prox | None],
+    params: Mapping[str, Array], grads: Mapping[str, Array], penalty: Penalties
 ) -> float:
     """Return the smallest factor λ at which λ·penalty holds all penalised weights at zero.
 
-    With the other parameters given, zero is stationary for L + λR if 0 ∈ ∇L(0) + λ ∂R(0)::
+    With the other parameters given, zero is stationary for L + λR if 0 ∈ ∇L(0) + λ ∂R(0). With
+    g = ∂L/∂w there::
 
-        L1, ElasticNet       λ_max = max |∂L/∂w| / l1
+        L1, ElasticNet       λ_max = max |g| / l1
+        GroupLasso           λ_max = max over groups ‖g_g‖ / (strength √p_g)
+        SparseGroupLasso     the largest root of ‖S(g_g, λ l1)‖ = λ group √p_g, by bisection
+        NuclearNorm          λ_max = σ₁(g) / strength
 
     with strengths as in `penalty`: for ``nr.L1(1.0)`` the result is a strength, and for a mapping
     the factor for the strengths of all that are named above. An L2 holds nothing at zero: the L2 of
@@ -41,7 +44,7 @@ def lambda_max(
         Weights, those with a penalty that can hold them at zero all zero.
     grads : mapping of str to ndarray
         ∂L/∂w there, of the loss alone.
-    penalty : Penalty, Prox or mapping
+    penalty : Penalty, Prox, sequence or mapping
         As for ``update``.
 
     Returns
@@ -59,60 +62,94 @@ def lambda_max(
 
     References
     ----------
-    Friedman, Hastie & Tibshirani, J. Statist. Softw. 33(1), 2010, section 2.5.
+    Friedman, Hastie & Tibshirani, J. Statist. Softw. 33(1), 2010, section 2.5; with groups, Simon,
+    Friedman, Hastie & Tibshirani, J. Comput. Graph. Statist. 22, 2013.
 
     Examples
     --------
     >>> import numpy as np, normrnn as nr
-    >>> params, grads = {"weight": np.zeros(2)}, {"weight": np.array([0.5, -2.0])}
+    >>> params, grads = {"weight": np.zeros(2)}, {"weight": np.array([3.0, -4.0])}
     >>> nr.selection.lambda_max(params, grads, nr.L1(1.0))
-    2.0
+    4.0
+    >>> round(nr.selection.lambda_max(params, grads, nr.GroupLasso(1.0)), 6)  # 5 / √2
+    3.535534
     """
     if grads.keys() != params.keys():
         odd = sorted(params.keys() ^ grads.keys())
         raise ValueError(f"grads: expected the names of params, got a difference in {odd}")
-    largest = []
-    for name, one in resolve(penalty, params).items():
-        inner = one.penalty if isinstance(one, Prox) else one
-        if inner is None or not holds_at_zero(inner):
-            continue
-        w, g = params[name], grads[name]
-        if g.shape != w.shape:
-            raise ValueError(f"grads[{name!r}]: expected shape {w.shape}, got {g.shape}")
-        if np.any(w):
-            raise ValueError(f"{name}: expected only zeros, where λ_max is defined, got others")
-        largest.append(dual_norm(inner, g.astype(np.float64)))
-    if not largest:
+    terms = terms_of(penalty, params)
+    sparse = [term for term in terms.all if holds_at_zero(term.penalty)]
+    if not sparse:
         raise ValueError("penalty: expected one that can hold weights at zero, got none")
-    return max(largest)
+    for term in sparse:
+        name = term.piece.name
+        if grads[name].shape != params[name].shape:
+            raise ValueError(
+                f"grads[{name!r}]: expected shape {params[name].shape}, got {grads[name].shape}"
+            )
+        if np.any(term.of(params)):
+            raise ValueError(f"{name}: expected only zeros, where λ_max is defined, got others")
+        if len([one for one in sparse if one.piece is term.piece]) > 1:
+            raise ValueError(
+                f"penalty: expected one for {name} that can hold weights at zero, got more; "
+                "SparseGroupLasso is the sum of L1 and GroupLasso"
+            )
+    found = [_of_groups([term for term in sparse if term.use], terms, grads)]
+    for term in sparse:
+        g = term.of(grads)
+        if isinstance(term.penalty, ElementwisePenalty):
+            found.append(float(np.max(np.abs(g) / _above_zero(_l1(term.penalty, g)), initial=0.0)))
+        elif isinstance(term.penalty, NuclearNorm):
+            strength = _above_zero(np.array(number(term.penalty, "strength")))
+            found.append(float(np.linalg.norm(g, 2) / strength))
+    return max(found)
 
 
 def holds_at_zero(penalty: Penalty) -> bool:
     """Say whether the penalty has a kink at zero, and weights under it a λ_max."""
-    return dual_norm.dispatch(type(penalty)) is not dual_norm.dispatch(object)
+    return isinstance(penalty, L1 | ElasticNet | GroupLasso | SparseGroupLasso | NuclearNorm)
 
 
-@singledispatch
-def dual_norm(penalty: Penalty, g: Array) -> float:
-    """Smallest λ with −g in λ times the penalty's subdifferential at zero."""
-    raise TypeError(f"penalty: expected one with a kink at zero, got {type(penalty).__name__}")
+def _of_groups(members: list[Term], terms: Terms, grads: Mapping[str, Array]) -> float:
+    """λ_max of all groups: for each the least λ with Σ max(|g| − λ l1, 0)² <= (λ s)²."""
+    if not members:
+        return 0.0
+    sizes = [(term, np.abs(term.of(grads))) for term in members]
+    own, l1 = np.zeros_like(terms.group_weights), np.zeros_like(terms.group_weights)
+    for term, size in sizes:
+        groups = term.groups_of(size)
+        if isinstance(term.penalty, SparseGroupLasso):
+            own[groups], l1[groups] = number(term.penalty, "group"), number(term.penalty, "l1")
+        else:
+            own[groups] = number(term.penalty, "strength")
+    own *= terms.group_weights
+    numbers = np.unique(np.concatenate([term.groups_of(size).ravel() for term, size in sizes]))
+    norms = np.sqrt(terms.sum_over_groups([(term, size**2) for term, size in sizes]))
+    # Either part alone holds a group at zero from here on.
+    high = np.zeros_like(norms)
+    high[numbers] = norms[numbers] / _above_zero(np.maximum(own, l1)[numbers])
+    if not l1.any():
+        return float(high.max())
+    low = np.zeros_like(norms)
+    for _ in range(100):  # halvings
+        middle = (low + high) / 2
+        left = [
+            (term, np.maximum(size - (middle * l1)[term.groups_of(size)], 0) ** 2)
+            for term, size in sizes
+        ]
+        above = terms.sum_over_groups(left) > (middle * own) ** 2
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return float(high.max())
 
 
-@dual_norm.register
-def _(penalty: L1, g: Array) -> float:
-    return _largest(np.abs(g)) / _above_zero("strength", penalty.strength)
+def _l1(penalty: Penalty, like: Array) -> Array:
+    """Return λ₁ of each weight, its factors included: dR/dw at 1 of the part that has a kink."""
+    name = "l1" if isinstance(penalty, ElasticNet) else "strength"
+    strength = getattr(penalty, name)
+    return with_strengths(penalty, **{name: strength}).gradient(np.ones_like(like))
 
 
-@dual_norm.register
-def _(penalty: ElasticNet, g: Array) -> float:
-    return _largest(np.abs(g)) / _above_zero("l1", penalty.l1)
-
-
-def _largest(values: Array) -> float:
-    return float(np.max(values, initial=0.0))
-
-
-def _above_zero(name: str, strength: float) -> float:
-    if strength == 0:
-        raise ValueError(f"{name}: expected a number > 0 for λ_max, got 0.0")
+def _above_zero(strength: Array) -> Array:
+    if not np.all(strength > 0):
+        raise ValueError("penalty: expected strengths > 0 for λ_max, got 0.0")
     return strength

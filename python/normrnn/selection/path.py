@@ -11,14 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from normrnn._numbers import non_negative
 from normrnn.optimize import init_state, update
-from normrnn.penalties import Penalty, Prox, resolve
 from normrnn.rules import Rule
 from normrnn.selection.curve import Curve, check_lambdas, mean_and_error
 from normrnn.selection.lambda_max import holds_at_zero
+from normrnn.selection.terms import Penalties, terms_of
 
 Array = NDArray[Any]
 Params: TypeAlias = dict[str, Array]
-Penalties: TypeAlias = Penalty | Prox | Mapping[str, Penalty | Prox | None]
 Fit: TypeAlias = Callable[[Params, Penalties], Mapping[str, Array]]
 
 
@@ -119,8 +118,7 @@ def path(
     kept, training, held_out, nonzero = [], [], [], []
     for strength in strengths.tolist():
         now = penalty(strength)
-        resolved = {name: _inner(one) for name, one in resolve(now, params).items()}
-        sparse = [name for name, one in resolved.items() if one and holds_at_zero(one)]
+        sparse = [t for t in terms_of(now, params).all if holds_at_zero(t.penalty)]
         fitted = fit(current, now)
         if not isinstance(fitted, Mapping) or fitted.keys() != params.keys():
             got = sorted(fitted) if isinstance(fitted, Mapping) else type(fitted).__name__
@@ -130,7 +128,7 @@ def path(
         held_out.append(validation_loss({name: w.copy() for name, w in current.items()}))
         if train_loss is not None:
             training.append(float(train_loss({name: w.copy() for name, w in current.items()})))
-        nonzero.append(sum(np.count_nonzero(current[name]) for name in sparse))
+        nonzero.append(sum(np.count_nonzero(term.of(current)) for term in sparse))
         if keep_params:
             kept.append({name: w.copy() for name, w in current.items()})
     means, errors = mean_and_error(held_out)
@@ -142,10 +140,6 @@ def path(
         nonzero=np.array(nonzero, np.int64),
         params=tuple(kept) if keep_params else None,
     )
-
-
-def _inner(one: Penalty | Prox | None) -> Penalty | None:
-    return one.penalty if isinstance(one, Prox) else one
 
 
 def trainer(
