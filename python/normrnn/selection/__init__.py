@@ -9,8 +9,9 @@ from normrnn.selection.cross_validation import (
     cross_validate,
     expanding_window,
 )
-from normrnn.selection.hypergradient import hypergradient, log_step, sensitivity
+from normrnn.selection.hypergradient import hypergradient, sensitivity
 from normrnn.selection.lambda_max import lambda_max
+from normrnn.selection.log_step import log_step
 from normrnn.selection.path import Path, path, trainer
 
 __all__ = [

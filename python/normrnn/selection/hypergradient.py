@@ -7,27 +7,26 @@ held-out loss.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import singledispatch
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from normrnn._numbers import non_negative, positive
 from normrnn.optimize import update
-from normrnn.penalties import L1, L2, ElasticNet, GroupLasso, Penalty, Prox, SparseGroupLasso
-from normrnn.penalties.base import number, strength_names
-from normrnn.penalties.resolve import inner_of
-from normrnn.rules import SGD, Adam, Momentum, Rule
+from normrnn.rules import Rule
 from normrnn.selection.group_prox import group_prox_derivatives
-from normrnn.selection.terms import Penalties, Term, Terms, terms_of, with_strengths
+from normrnn.selection.terms import Penalties, Term, terms_of
+from normrnn.selection.update_derivatives import (
+    gradients,
+    prox_step,
+    refuse_unknown_prox,
+    smooth_part,
+    step_derivative,
+)
 
 Array = NDArray[Any]
 Strength: TypeAlias = tuple[str, str]  # pattern, and penalty and field: "L1.strength"
-Slots: TypeAlias = dict[str, Array]
 
 
 def sensitivity(
@@ -100,17 +99,17 @@ def sensitivity(
         w, u = rows[id(term)]
         if not term.prox:
             factor = -step_derivative(rule, before, slots, step)
-            found += [(term, name, factor * r) for name, r in _gradients(term, terms, w, norms)]
+            found += [(term, name, factor * r) for name, r in gradients(term, terms, w, norms)]
             continue
-        _refuse(term, terms)
+        refuse_unknown_prox(term, terms)
         size = prox_step(rule, slots, step)
         if term.use:
             grouped.append((term, u, size))
         else:
-            curvature = _smooth_part(term.penalty).gradient(np.ones_like(u))
+            curvature = smooth_part(term.penalty).gradient(np.ones_like(u))
             found += [
                 (term, name, -size * slope / (1 + size * curvature))
-                for name, slope in _gradients(term, terms, u, norms)
+                for name, slope in gradients(term, terms, u, norms)
             ]
     if grouped:
         found += group_prox_derivatives(terms, grouped)
@@ -183,152 +182,6 @@ def hypergradient(
                 )
             slopes[strength] += float(np.sum(derivative * g))
     return slopes
-
-
-def log_step(
-    penalty: Penalties, slopes: Mapping[Strength, float], rate: float, *, limit: float = 0.1
-) -> Any:
-    """Take a gradient step on every log λ: λ ← λ exp(−rate · λ · dL_val/dλ).
-
-    Parameters
-    ----------
-    penalty : Penalty, Prox, sequence or mapping
-        As for the update; not changed. A λ of zero stays zero.
-    slopes : dict
-        From `hypergradient`, or an average of several.
-    rate : float
-        Step size >= 0.
-    limit : float
-        No log λ changes by more than this, > 0.
-
-    Returns
-    -------
-    Penalty, Prox, list or dict
-        The same with the new strengths.
-
-    Raises
-    ------
-    ValueError
-        If a slope has no λ or is not finite, a λ is a function, or a number is out of range.
-
-    Examples
-    --------
-    >>> import normrnn as nr
-    >>> slopes = {("weight_*", "L1.strength"): -0.01}
-    >>> stepped = nr.selection.log_step({"weight_*": nr.L1(2.0)}, slopes, rate=1.0)
-    >>> round(stepped["weight_*"].strength, 6)  # 2 exp(1.0 · 2 · 0.01)
-    2.040403
-    """
-    rate, limit = non_negative("rate", rate), positive("limit", limit)
-    left = dict(slopes)
-
-    def stepped(pattern: str, one: Penalty | Prox) -> Penalty | Prox:
-        inner = inner_of(one)
-        changes = {}
-        for name in strength_names(type(inner)):
-            key = (pattern, f"{type(inner).__name__}.{name}")
-            if key not in left:
-                continue
-            slope = left.pop(key)
-            if not math.isfinite(slope):
-                raise ValueError(f"slopes[{key}]: expected a finite number, got {slope}")
-            value = number(inner, name)
-            change = min(limit, max(-limit, -rate * value * slope))
-            changes[name] = value * math.exp(change)
-        changed: Penalty = replace(inner, **changes) if changes else inner  # type: ignore[type-var]
-        return Prox(changed) if isinstance(one, Prox) else changed
-
-    def every(pattern: str, some: Any) -> Any:
-        if some is None:
-            return None
-        if isinstance(some, Sequence):
-            return [stepped(pattern, one) for one in some]
-        return stepped(pattern, some)
-
-    if isinstance(penalty, Mapping):
-        result: Any = {pattern: every(pattern, some) for pattern, some in penalty.items()}
-    else:
-        result = every("*", penalty)
-    if left:
-        raise ValueError(f"slopes: expected strengths of the penalty, got {sorted(left)}")
-    return result
-
-
-@singledispatch
-def step_derivative(rule: Rule, before: Slots, after: Slots, t: int) -> float | Array:
-    """∂Δ/∂(∂R/∂w), per coordinate, of a step w ← w − Δ; slots before and after it."""
-    raise TypeError(f"rule: expected SGD, Momentum, Adam or AdamW, got {type(rule).__name__}")
-
-
-@step_derivative.register
-def _(rule: SGD, before: Slots, after: Slots, t: int) -> float | Array:
-    return rule.lr
-
-
-@step_derivative.register
-def _(rule: Momentum, before: Slots, after: Slots, t: int) -> float | Array:
-    return rule.lr * (1 + rule.momentum) if rule.nesterov else rule.lr
-
-
-@step_derivative.register
-def _(rule: Adam, before: Slots, after: Slots, t: int) -> float | Array:
-    if rule.decoupled:
-        return rule.lr
-    m_scale, v_scale = 1 / (1 - rule.beta1**t), 1 / (1 - rule.beta2**t)
-    # The gradient that m has taken in: clipped, and with the penalty's.
-    g = (after["exp_avg"] - rule.beta1 * before["exp_avg"]) / (1 - rule.beta1)
-    m_hat, root = m_scale * after["exp_avg"], np.sqrt(v_scale * after["exp_avg_sq"])
-    # ∂√v̂/∂g; where v̂ is 0, so is g, and √v̂ has a kink whose two slopes have the mean 0.
-    d_root = np.divide(v_scale * (1 - rule.beta2) * g, root, where=root > 0, out=np.zeros_like(g))
-    d_m_hat = m_scale * (1 - rule.beta1)
-    root = root + rule.eps
-    derivative: Array = rule.lr * (d_m_hat - m_hat * d_root / root) / root
-    return derivative
-
-
-def prox_step(rule: Rule, after: Slots, t: int) -> float | Array:
-    """Return the step size of a prox, for all weights or for each; slots after the step."""
-    if isinstance(rule, Adam) and not rule.decoupled:
-        step: Array = rule.lr / (np.sqrt(after["exp_avg_sq"] / (1 - rule.beta2**t)) + rule.eps)
-        return step
-    return rule.lr
-
-
-def _gradients(term: Term, terms: Terms, w: Array, norms: Array) -> Iterator[tuple[str, Array]]:
-    """Each λ's name and ∂(dR/dw)/∂λ: every R is linear in its λs, so it is dR/dw at λ = 1."""
-    penalty = term.penalty
-    for name in strength_names(type(penalty)):
-        if isinstance(penalty, SparseGroupLasso) and name == "l1":
-            yield name, np.sign(w)
-        elif term.use:
-            groups = term.groups_of(w)
-            norm = norms[groups]
-            pull = np.divide(terms.group_weights[groups], norm, where=norm > 0, out=0 * norm)
-            yield name, pull * w
-        else:
-            yield name, with_strengths(penalty, **{name: 1.0}).gradient(w)
-
-
-def _smooth_part(penalty: Penalty) -> Penalty:
-    """Return the L2 in a penalty of each weight, towards 0; its gradient at 1 is the curvature."""
-    if isinstance(penalty, L2):
-        return replace(penalty, center=None)
-    l2 = {"l2": number(penalty, "l2")} if isinstance(penalty, ElasticNet) else {}
-    return with_strengths(penalty, **l2)
-
-
-def _refuse(term: Term, terms: Terms) -> None:
-    """Refuse a proximal step without a known derivative."""
-    known = isinstance(term.penalty, L1 | L2 | ElasticNet | GroupLasso | SparseGroupLasso)
-    if not known:
-        raise TypeError(
-            f"penalty: expected for {term.piece.name} a Prox whose derivative is known, of L1, L2, "
-            f"ElasticNet, GroupLasso or SparseGroupLasso, got {type(term.penalty).__name__}"
-        )
-    if sum(one.piece is term.piece for one in terms.all) > 1:
-        raise ValueError(
-            f"penalty: expected no other penalty of {term.piece.name} beside its Prox, got one"
-        )
 
 
 def _copy(state: Mapping[str, Any]) -> dict[str, Any]:
