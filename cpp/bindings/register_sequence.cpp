@@ -9,6 +9,7 @@
 #include "arrays.h"
 #include "network.h"
 #include "register.h"
+#include "tape_arrays.h"
 
 namespace normrnn::bindings {
 namespace {
@@ -293,9 +294,35 @@ void register_sequence(py::module_& m) {
   py::class_<TapeHandle>(m, "Tape", py::is_final(), setup)
       .def_property_readonly("cell", [](const TapeHandle& tape) { return tape.net.cell.name; })
       .def_property_readonly("runs", [](const TapeHandle& tape) { return runs_of(tape.net.shape); })
-      .def_property_readonly("nbytes", [](const TapeHandle& handle) {
-        return std::visit([](const auto& tape) { return bytes_of(*tape); }, handle.tape);
-      });
+      .def_property_readonly("nbytes",
+                             [](const TapeHandle& handle) {
+                               return std::visit([](const auto& tape) { return bytes_of(*tape); },
+                                                 handle.tape);
+                             })
+      .def_property_readonly("layers", [](const TapeHandle& tape) { return tape.net.shape.layers; })
+      .def_property_readonly("directions",
+                             [](const TapeHandle& tape) { return tape.net.shape.directions; })
+      .def_property_readonly("lengths",
+                             [](const TapeHandle& handle) {
+                               const auto lengths = [](const auto& tape) {
+                                 return tape_lengths(tape->shape, tape->schedule);
+                               };
+                               return std::visit(lengths, handle.tape);
+                             })
+      .def(
+          "states",
+          [](const TapeHandle& handle, const py::object& layer, const py::object& d) {
+            return std::visit([&](const auto& tape) { return tape_states(*tape, layer, d); },
+                              handle.tape);
+          },
+          py::arg("layer"), py::arg("direction") = 0)
+      .def(
+          "gates",
+          [](const TapeHandle& handle, const py::object& layer, const py::object& d) {
+            return std::visit([&](const auto& tape) { return tape_gates(*tape, layer, d); },
+                              handle.tape);
+          },
+          py::arg("layer"), py::arg("direction") = 0);
   py::class_<Frozen>(m, "Frozen", py::is_final(), setup);
   m.def("freeze", freeze, py::arg("cell"), py::arg("params"), py::arg("precision"));
   m.def("forward", forward_any, py::arg("cell"), py::arg("x"), py::arg("params"), py::arg("h0"),

@@ -15,7 +15,8 @@
 //   pre     [kGates]   gates before the split: (U x + b_ih) + (W h + b_hh); split gates: U x + b_ih
 //   rec     [kSplit]   W h + b_hh of the split gates
 //   prev    [kStates]  states before the step;  next [kStates] after it
-//   tape    [kTape]    written by forward, read by backward
+//   tape    [kTape]    written by forward, read by backward; begins with the kGates activated gates,
+//                      which diagnostics show, unless the cell keeps none (one gate: h itself)
 //   d_state [kStates]  in: dL/d next; out: the direct part of dL/d prev, without the path through W
 //   d_pre   [kGates]   out: dL/d pre;  d_rec [kSplit] out: dL/d rec
 //
