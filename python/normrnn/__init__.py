@@ -12,7 +12,7 @@
 
 from importlib.metadata import version
 
-from normrnn import _threadpoolctl, penalties, rules, selection, state_penalties
+from normrnn import _threadpoolctl, diagnostics, penalties, rules, selection, state_penalties
 from normrnn.config import get_num_threads, set_num_threads, show_config
 from normrnn.frozen import FrozenParams, freeze
 from normrnn.functional import (
@@ -74,6 +74,7 @@ __all__ = [
     "SpectralNorm",
     "UnitNorm",
     "backward",
+    "diagnostics",
     "forward",
     "freeze",
     "get_num_threads",

@@ -1,0 +1,209 @@
+"""Singular values and eigenvalues of weights, as precisely as asked for and no more."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normrnn._numbers import positive
+from normrnn.diagnostics._names import Array, integer
+
+__all__ = ["SpectralNorm", "spectral_norm", "spectral_radius"]
+
+NOISE = 0.05  # share of a warm start that is drawn anew
+
+
+@dataclass(frozen=True, eq=False)
+class SpectralNorm:
+    """What `spectral_norm` returns.
+
+    Attributes
+    ----------
+    value : float
+        σ₁, from below.
+    state : ndarray, [columns]
+        The right singular vector, float64: the next call's `state`.
+    residual : float
+        ‖Wᵀu − σ₁v‖: W has a singular value within this of `value`.
+    steps : int
+        Products with W, and as many with Wᵀ.
+    """
+
+    value: float
+    state: NDArray[np.float64]
+    residual: float
+    steps: int
+
+
+def spectral_norm(
+    W: Array, state: Array | None = None, *, tol: float = 1e-3, max_steps: int = 100
+) -> SpectralNorm:
+    """σ₁ = max ‖Wv‖/‖v‖, the largest singular value, from products with W and Wᵀ.
+
+    The vectors of power iteration on WᵀW, kept: Golub and Kahan's bidiagonalisation finds the best
+    combination of them all, and so needs some 10 to 30 products where power iteration needs
+    hundreds, since the singular values of recurrent weights lie close together. Warm-started with
+    the vector of the last call while weights move slowly, 3 to 8 do. A twentieth of that vector is
+    drawn anew, for W may by now have a larger σ in a direction that the old one has no part in.
+
+    For a few hundred rows and columns at most, or where all digits count,
+    ``numpy.linalg.norm(W, 2)`` is simpler.
+
+    Parameters
+    ----------
+    W : ndarray, [rows, columns]
+        A matrix; a vector counts as one column.
+    state : ndarray, [columns], optional
+        ``state`` of an earlier result, for weights not far from these.
+    tol : float
+        Largest residual relative to σ₁. The value's own error is about the square of that.
+    max_steps : int
+        Products at most; the residual says what was reached by then.
+
+    Returns
+    -------
+    SpectralNorm
+        value, state, residual and steps.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or W is not finite.
+
+    References
+    ----------
+    Golub and Kahan, Calculating the singular values and pseudo-inverse of a matrix, SIAM J. Numer.
+    Anal. B 2(2), 1965; Yoshida and Miyato, arXiv:1705.10941, for the warm start.
+
+    Examples
+    --------
+    >>> import numpy as np, normrnn as nr
+    >>> first = nr.diagnostics.spectral_norm(np.diag([3.0, 1.0, 0.5]))
+    >>> round(first.value, 6)
+    3.0
+    >>> nr.diagnostics.spectral_norm(np.diag([3.1, 1.0, 0.5]), first.state).steps
+    3
+    """
+    A = _matrix(W)
+    tol, max_steps = positive("tol", tol), integer("max_steps", max_steps, 1)
+    columns = A.shape[1]
+    if state is not None and (not isinstance(state, np.ndarray) or state.shape != (columns,)):
+        got = state.shape if isinstance(state, np.ndarray) else type(state).__name__
+        raise ValueError(f"state: expected an array of shape ({columns},), got {got}")
+    v = _unit(np.random.default_rng(0).standard_normal(columns))
+    if state is not None:
+        v = _unit(state + NOISE * float(np.linalg.norm(state)) * v)
+    scale = float(np.abs(A).max(initial=0))
+    if scale == 0:
+        return SpectralNorm(0.0, v, 0.0, 0)
+
+    # A V = U B with B upper bidiagonal, and AᵀU = V Bᵀ + r e_kᵀ.
+    A = A / scale  # squares neither overflow nor vanish
+    tiny = 4 * np.finfo(np.float64).eps * float(np.linalg.norm(A))
+    limit = min(max_steps, columns, len(A) + 1)  # one more than rows: v may lie beside their span
+    V, U, B = np.zeros((limit, columns)), np.zeros((limit, len(A))), np.zeros((limit, limit))
+    for k in range(limit):
+        V[k] = v
+        p = _orthogonal(A @ v, U[:k])
+        B[k, k] = alpha = np.linalg.norm(p)
+        U[k] = p / alpha if alpha > 0 else 0
+        r = _orthogonal(U[k] @ A, V[: k + 1])
+        beta = float(np.linalg.norm(r))
+        exhausted = k + 1 == limit or beta <= tiny or alpha <= tiny
+        if exhausted or k < 4 or k % 4 == 3:  # a small SVD costs more than a small product
+            left, sigma, right = np.linalg.svd(B[: k + 1, : k + 1])
+            residual = beta * abs(float(left[k, 0]))
+            if exhausted or residual <= tol * sigma[0]:
+                best = _unit(right[0] @ V[: k + 1])
+                return SpectralNorm(float(sigma[0]) * scale, best, residual * scale, k + 1)
+        v = r / beta
+        B[k, k + 1] = beta
+    raise AssertionError("the last step is exhausted")
+
+
+def spectral_radius(W: Array, *, tol: float = 1e-3) -> float:
+    """ρ = max |eigenvalue| by Gelfand's formula, ρ = lim ‖W^k‖^(1/k).
+
+    W is squared s times, k = 2^s, and ρ ≤ ‖W^k‖_F^(1/k) ≤ ρ (κ √H)^(1/k), κ being the condition of
+    the eigenvectors. s is what `tol` needs for κ up to 1/u, u the unit roundoff: beyond that no
+    method has a digit. Power iteration is no choice here: the leading eigenvalues of recurrent
+    weights are complex pairs, and it goes round in circles. Products of matrices take 2 s H³
+    operations at the machine's full speed, against some 25 H³ at a fraction of it for
+    ``abs(numpy.linalg.eigvals(W)).max()``, which is simpler where H is below about 50.
+
+    Parameters
+    ----------
+    W : ndarray, [H, H]
+        A square matrix; a vector [H] counts as a diagonal.
+    tol : float
+        The result is at most 1 + tol times too large, and but for rounding never too small.
+
+    Returns
+    -------
+    float
+        ρ(W).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or W is not finite.
+
+    References
+    ----------
+    Gelfand, Normierte Ringe, Rec. Math. 9(51), 1941.
+
+    Examples
+    --------
+    >>> import numpy as np, normrnn as nr
+    >>> turn = np.array([[0.0, -0.9], [0.9, 0.0]])  # eigenvalues ±0.9i
+    >>> round(nr.diagnostics.spectral_radius(turn), 3)
+    0.9
+    """
+    tol = positive("tol", tol)
+    if isinstance(W, np.ndarray) and W.ndim == 1:
+        return float(np.abs(_matrix(W)).max(initial=0))
+    A = _matrix(W)
+    if A.shape[0] != A.shape[1]:
+        raise ValueError(f"W: expected a square matrix, got shape {A.shape}")
+    condition = math.sqrt(max(1, len(A))) / np.finfo(np.float64).eps
+    squarings = max(0, math.ceil(math.log2(math.log(condition) / math.log1p(tol))))
+    log_norm = 0.0  # of W^k, k = 2^i; A is W^k divided by it
+    for i in range(squarings + 1):
+        norm = float(np.linalg.norm(A))
+        if norm == 0:
+            return 0.0
+        log_norm += math.log(norm)
+        if i < squarings:
+            A = A / norm
+            A = A @ A
+            log_norm *= 2
+    return math.exp(log_norm / 2**squarings)
+
+
+def _matrix(W: Array) -> NDArray[np.float64]:
+    if not isinstance(W, np.ndarray):
+        raise TypeError(f"W: expected a numpy.ndarray, got {type(W).__name__}")
+    if W.dtype.kind != "f":
+        raise TypeError(f"W: expected a floating-point dtype, got {W.dtype}")
+    if W.ndim not in (1, 2):
+        raise ValueError(f"W: expected 1 or 2 dimensions, got shape {W.shape}")
+    A = W.astype(np.float64)
+    if not np.isfinite(A).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(A))[0])
+        raise ValueError(f"W: expected finite numbers, got {A[place]} at {place}")
+    return A if A.ndim == 2 else A[:, None]
+
+
+def _unit(v: Array) -> NDArray[np.float64]:
+    norm = np.linalg.norm(v)
+    return v / norm if norm > 0 else v
+
+
+def _orthogonal(p: Array, to: Array) -> NDArray[np.float64]:
+    """`p` without its part in the rows of `to`; twice, since once leaves rounding behind."""
+    for _ in range(2):
+        p = p - (to @ p) @ to
+    return p
