@@ -23,6 +23,7 @@ from normrnn.functional import (
     init_params,
 )
 from normrnn.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
+from normrnn.monitor import Monitor
 from normrnn.optimize import init_state, update
 from normrnn.penalties import (
     L1,
@@ -63,6 +64,7 @@ __all__ = [
     "GroupLasso",
     "MaxNorm",
     "Momentum",
+    "Monitor",
     "NonNegative",
     "NormStabilizer",
     "NuclearNorm",

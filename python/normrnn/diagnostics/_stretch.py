@@ -92,7 +92,7 @@ class Stretch:
     @property
     def width(self) -> int:
         """Entries of a state: H, or 2 H with c."""
-        return len(self.run.states) * self.run.states[0].shape[2]
+        return sum(int(s.shape[2]) for s in self.run.states)
 
     def transposed(self, v: Array) -> Array:
         """Jᵀv for m vectors for each stretch, [N, m, width], by back-propagation."""
@@ -131,11 +131,11 @@ class Stretch:
             yield row, one
 
     def _at(self, row: NDArray[np.int64]) -> tuple[Array, list[Array]]:
-        """Inputs [lag, rows, inputs] and first states [1, rows, H]."""
+        """Take inputs [lag, rows, inputs] and first states [1, rows, H]."""
         sequence, start = self.sequence[row], self.start[row]
         x = self.run.x[start + np.arange(self.lag)[:, None], sequence]
         return x, [s[start, sequence][None] for s in self.run.states]
 
     def _split(self, v: Array) -> list[Array]:
-        """[rows, width] as a state's parts, [1, rows, H] each."""
+        """Split [rows, width] into a state's parts, [1, rows, H] each."""
         return [np.ascontiguousarray(p)[None] for p in np.split(v, len(self.run.states), axis=1)]

@@ -93,7 +93,7 @@ def gradient_flow(
     --------
     >>> import numpy as np, normrnn as nr
     >>> flow = nr.diagnostics.gradient_flow(0.5 ** np.arange(40)[::-1][None])
-    >>> float(np.exp(flow.rate[0])), int(flow.reach[0]), flow.verdict
+    >>> round(float(np.exp(flow.rate[0])), 6), int(flow.reach[0]), flow.verdict
     (0.5, 20, ('vanishes',))
     """
     if not isinstance(h_norm, np.ndarray):
@@ -132,7 +132,8 @@ def _running(lengths: ArrayLike, times: int) -> NDArray[Any]:
     if given.size and (given.min() < 0 or given.max() > times):
         odd = given[(given < 0) | (given > times)][0]
         raise ValueError(f"lengths: expected values from 0 to {times}, got {odd}")
-    return (np.arange(times)[:, None] < given).sum(axis=1)
+    running: NDArray[Any] = (np.arange(times)[:, None] < given).sum(axis=1)
+    return running
 
 
 def _fit(norm: NDArray[np.float64], floor: float, bound: float) -> tuple[float, int, str]:

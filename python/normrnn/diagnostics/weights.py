@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -77,8 +78,8 @@ def weight_norms(
     norms = {}
     for parameter, whole in params.items():
         for name, w in blocks(parameter, whole, hidden).items():
-            size, flat = np.abs(w, dtype=np.float64), w.reshape(-1)
-            l2 = sigma = float(np.linalg.norm(size))
+            size = np.abs(w, dtype=np.float64)
+            l2 = sigma = math.sqrt(np.square(size).sum())
             if w.ndim == 2:
                 try:
                     found = spectral_norm(w, None if state is None else state.get(name), tol=tol)
@@ -92,7 +93,7 @@ def weight_norms(
                 l2=l2,
                 max=float(size.max(initial=0)),
                 sigma=sigma,
-                zeros=1 - np.count_nonzero(flat) / flat.size if flat.size else 0.0,
+                zeros=1 - int(np.count_nonzero(w)) / w.size if w.size else 0.0,
             )
     return norms
 

@@ -1,0 +1,277 @@
+"""What training looks like from inside, recorded as it runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normrnn._monitor_io import read_arrays, write_arrays
+from normrnn._quantities import QUANTITIES, Moment
+from normrnn.diagnostics._names import integer
+from normrnn.results import Gradients, UpdateInfo
+
+__all__ = ["Monitor", "Problem"]
+
+EACH_STEP = ("loss", "info")
+SAMPLED = ("weight_l2", "weight_sigma", "grad_l2", "flow", "saturation", "silent")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A quantity that could not be recorded: when first, how often, and why the last time."""
+
+    step: int
+    count: int
+    message: str
+
+
+class Monitor:
+    """Record norms, gradient flow and saturation during training.
+
+    What is cheap is recorded at every call, what is not at every n-th: with these defaults that is
+    less than 2 % of the time of training steps of an LSTM with 128 units (docs/diagnostics.md).
+
+    A call of `record` does not fail: a training run is worth more than its record. A quantity that
+    cannot be computed is NaN for this step, is warned of (RuntimeWarning, the first time) and is
+    listed in `problems`.
+
+    Parameters
+    ----------
+    every : int
+        Calls from one sample of the dearer quantities to the next; the first call is one.
+    each_step, sampled : iterable of str
+        What to record at each call and at every n-th. Any of
+
+        - ``"loss"``, and ``"info"``: each number in `normrnn.UpdateInfo`;
+        - ``"weight_l2"``, ``"weight_zeros"``: of every parameter and gate;
+        - ``"weight_sigma"``, ``"weight_radius"``: σ₁ of every weight_hh as a whole, and the
+          spectral radius of its gates;
+        - ``"grad_l2"``, ``"flow"``: norms of the parameters' gradients, and rate and reach of
+          `normrnn.diagnostics.gradient_flow`;
+        - ``"saturation"``, ``"silent"``: of every gate, and the fraction of silent units.
+    strict : bool
+        Whether `record` raises instead of warning; for tests.
+
+    Attributes
+    ----------
+    problems : dict of str to Problem
+        By quantity.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, normrnn as nr
+    >>> params, x = nr.init_params("gru", 3, 8), np.ones((20, 2, 3), np.float32)
+    >>> monitor = nr.Monitor(every=10)
+    >>> for step in range(30):
+    ...     out = nr.forward("gru", x, params)
+    ...     loss, dy = nr.squared_error(out.y, np.zeros_like(out.y), reduction="mean")
+    ...     grads = nr.backward(out.tape, dy)
+    ...     info = nr.update(params, grads.params, rule=nr.SGD(lr=0.1))
+    ...     monitor.record(step, params=params, grads=grads, info=info, tape=out.tape, loss=loss)
+    >>> history = monitor.history
+    >>> history["grad_norm"].shape, history["sampled_step"].tolist()
+    ((30,), [0, 10, 20])
+    >>> [name for name in history if name.startswith("saturation_high")]
+    ['saturation_high/l0[r]', 'saturation_high/l0[z]', 'saturation_high/l0[n]']
+    """
+
+    def __init__(
+        self,
+        *,
+        every: int = 100,
+        each_step: Iterable[str] = EACH_STEP,
+        sampled: Iterable[str] = SAMPLED,
+        strict: bool = False,
+    ) -> None:
+        self.every = integer("every", every, 1)
+        self.each_step = _quantities("each_step", each_step)
+        self.sampled = _quantities("sampled", sampled)
+        for name in self.sampled:
+            if name in self.each_step:
+                raise ValueError(f"sampled: expected none of each_step, got {name!r}")
+        if not isinstance(strict, bool):
+            raise TypeError(f"strict: expected True or False, got {type(strict).__name__}")
+        self.strict = strict
+        self.problems: dict[str, Problem] = {}
+        self._each, self._samples = _Columns(), _Columns()
+        self._vectors: dict[str, NDArray[np.float64]] = {}  # singular ones, to start from
+
+    def record(
+        self,
+        step: int,
+        *,
+        params: Mapping[str, NDArray[Any]] | None = None,
+        grads: Gradients | None = None,
+        info: UpdateInfo | None = None,
+        tape: object = None,
+        loss: float | None = None,
+    ) -> None:
+        """Record a training step; what is left out is not recorded.
+
+        Parameters
+        ----------
+        step : int
+            Its number, as it is to stand in the history.
+        params : mapping of str to ndarray, optional
+            The parameters, as they are now.
+        grads : Gradients, optional
+            What `normrnn.backward` returned.
+        info : UpdateInfo, optional
+            What `normrnn.update` returned.
+        tape : Tape, optional
+            ``out.tape`` of `normrnn.forward`.
+        loss : float, optional
+            The loss.
+        """
+        try:
+            number = integer("step", step, 0)
+        except (TypeError, ValueError) as error:
+            number = -1
+            self._report("step", number, error, depth=3)
+        moment = Moment(params, grads, info, tape, loss, self._vectors)
+        due = len(self._each.steps) % self.every == 0
+        self._each.append(number, self._values(self.each_step, moment, number))
+        if due:
+            self._samples.append(number, self._values(self.sampled, moment, number))
+
+    @property
+    def history(self) -> dict[str, NDArray[Any]]:
+        """Everything recorded, by name; NaN where there was nothing to record.
+
+        ``"step"`` [N] and the numbers of each step [N], then ``"sampled_step"`` [M] and the sampled
+        numbers [M]. The arrays are copies.
+        """
+        samples = self._samples.arrays()
+        return self._each.arrays() | {"sampled_step": samples.pop("step")} | samples
+
+    def steps_of(self, name: str) -> NDArray[np.int64]:
+        """Return the steps at which the numbers ``history[name]`` were recorded."""
+        table = self._each if name in self._each.columns else self._samples
+        if name not in table.columns:
+            raise ValueError(f"name: expected one in the history, got {name!r}")
+        return table.arrays()["step"]
+
+    def table(self) -> NDArray[Any]:
+        """Return the history as one structured array with a row for each call of `record`.
+
+        Sampled numbers are NaN in between. ``np.savetxt`` writes it, ``pandas.DataFrame`` takes it.
+        """
+        each, samples = self._each.arrays(), self._samples.arrays()
+        del samples["step"]
+        kinds = [(name, column.dtype) for name, column in (each | samples).items()]
+        table = np.empty(len(each["step"]), dtype=kinds)
+        for name, values in each.items():
+            table[name] = values
+        for name, values in samples.items():
+            table[name] = math.nan
+            table[name][:: self.every] = values
+        return table
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write everything to an npz file, without pickle; the file is whole or not there."""
+        settings = {
+            "format": 1,
+            "every": self.every,
+            "each_step": self.each_step,
+            "sampled": self.sampled,
+            "problems": {name: vars(p) for name, p in self.problems.items()},
+        }
+        arrays = {"settings": np.array(json.dumps(settings))}
+        for kind, columns in (("each", self._each), ("sampled", self._samples)):
+            found = columns.arrays()
+            arrays[f"{kind}_step"] = found.pop("step")
+            arrays[f"{kind}_names"] = np.array(list(found), dtype=np.str_)
+            values = list(found.values())
+            arrays[f"{kind}_values"] = np.array(values).reshape(len(values), len(columns.steps))
+        write_arrays(path, arrays)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Monitor:
+        """Read what `save` wrote; recording goes on where it ended.
+
+        Raises
+        ------
+        ValueError
+            If the file is something else.
+        """
+        arrays = read_arrays(path)
+        settings = json.loads(str(arrays["settings"]))
+        if settings.get("format") != 1:
+            raise ValueError(f"{path}: expected format 1, got {settings.get('format')!r}")
+        monitor = cls(
+            every=settings["every"],
+            each_step=settings["each_step"],
+            sampled=settings["sampled"],
+        )
+        monitor.problems = {name: Problem(**p) for name, p in settings["problems"].items()}
+        for kind, columns in (("each", monitor._each), ("sampled", monitor._samples)):
+            columns.steps = array("q", arrays[f"{kind}_step"].tolist())
+            names = arrays[f"{kind}_names"].tolist()
+            for name, values in zip(names, arrays[f"{kind}_values"], strict=True):
+                columns.columns[name] = array("d", values.tolist())
+        return monitor
+
+    def _values(self, names: Iterable[str], moment: Moment, step: int) -> dict[str, float]:
+        values: dict[str, float] = {}
+        for name in names:
+            try:
+                values |= QUANTITIES[name](moment)
+            except Exception as error:
+                self._report(name, step, error)
+        return values
+
+    def _report(self, name: str, step: int, error: Exception, depth: int = 4) -> None:
+        if self.strict:
+            raise error
+        known = self.problems.get(name)
+        message = f"{type(error).__name__}: {error}"
+        if known is None:
+            self.problems[name] = Problem(step, 1, message)
+            text = f"Monitor: {name!r} could not be recorded at step {step}: {message}"
+            warnings.warn(text, RuntimeWarning, stacklevel=depth)
+        else:
+            self.problems[name] = Problem(known.step, known.count + 1, message)
+
+
+class _Columns:
+    """Numbers by name, one for each step, NaN where there was none."""
+
+    def __init__(self) -> None:
+        self.steps = array("q")
+        self.columns: dict[str, array[float]] = {}
+
+    def append(self, step: int, values: Mapping[str, float]) -> None:
+        for name in values:
+            if name not in self.columns:
+                self.columns[name] = array("d", [math.nan]) * len(self.steps)
+        for name, column in self.columns.items():
+            column.append(values.get(name, math.nan))
+        self.steps.append(step)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        found: dict[str, NDArray[Any]] = {"step": np.array(self.steps, np.int64)}
+        return found | {name: np.array(c, np.float64) for name, c in self.columns.items()}
+
+
+def _quantities(argument: str, names: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"{argument}: expected names, got {type(names).__name__}")
+    found = tuple(names)
+    for name in found:
+        if name not in QUANTITIES:
+            raise ValueError(f"{argument}: expected some of {list(QUANTITIES)}, got {name!r}")
+    return found
