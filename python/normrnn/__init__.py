@@ -12,7 +12,7 @@
 
 from importlib.metadata import version
 
-from normrnn import _threadpoolctl, diagnostics, penalties, rules, selection, state_penalties
+from normrnn import _threadpoolctl, diagnostics, penalties, plots, rules, selection, state_penalties
 from normrnn.config import get_num_threads, set_num_threads, show_config
 from normrnn.frozen import FrozenParams, freeze
 from normrnn.functional import (
@@ -86,6 +86,7 @@ __all__ = [
     "init_state",
     "path",
     "penalties",
+    "plots",
     "rules",
     "selection",
     "set_num_threads",
