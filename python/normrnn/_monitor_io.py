@@ -1,9 +1,15 @@
-"""Arrays in an npz file that is whole or not there, and never runs code when read."""
+"""How a monitor keeps its numbers: columns in memory, and an npz file.
+
+The file is whole or not there, and reading it never runs code.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
+from array import array
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -47,3 +53,23 @@ def read_arrays(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
     except (ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
         got = str(error)
     raise ValueError(f"{path}: expected a file that Monitor.save wrote, got {got}")
+
+
+class Columns:
+    """Numbers by name, one for each step, NaN where there was none."""
+
+    def __init__(self) -> None:
+        self.steps = array("q")
+        self.columns: dict[str, array[float]] = {}
+
+    def append(self, step: int, values: Mapping[str, float]) -> None:
+        for name in values:
+            if name not in self.columns:
+                self.columns[name] = array("d", [math.nan]) * len(self.steps)
+        for name, column in self.columns.items():
+            column.append(values.get(name, math.nan))
+        self.steps.append(step)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        found: dict[str, NDArray[Any]] = {"step": np.array(self.steps, np.int64)}
+        return found | {name: np.array(c, np.float64) for name, c in self.columns.items()}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normrnn._monitor_io import read_arrays, write_arrays
+from normrnn._monitor_io import Columns, read_arrays, write_arrays
 from normrnn._quantities import QUANTITIES, Moment
 from normrnn.diagnostics._names import integer
 from normrnn.results import Gradients, UpdateInfo
@@ -107,7 +107,7 @@ class Monitor:
             raise TypeError(f"strict: expected True or False, got {type(strict).__name__}")
         self.strict = strict
         self.problems: dict[str, Problem] = {}
-        self._each, self._samples = _Columns(), _Columns()
+        self._each, self._samples = Columns(), Columns()
         self._vectors: dict[str, NDArray[np.float64]] = {}  # singular ones, to start from
 
     def record(
@@ -245,26 +245,6 @@ class Monitor:
             warnings.warn(text, RuntimeWarning, stacklevel=depth)
         else:
             self.problems[name] = Problem(known.step, known.count + 1, message)
-
-
-class _Columns:
-    """Numbers by name, one for each step, NaN where there was none."""
-
-    def __init__(self) -> None:
-        self.steps = array("q")
-        self.columns: dict[str, array[float]] = {}
-
-    def append(self, step: int, values: Mapping[str, float]) -> None:
-        for name in values:
-            if name not in self.columns:
-                self.columns[name] = array("d", [math.nan]) * len(self.steps)
-        for name, column in self.columns.items():
-            column.append(values.get(name, math.nan))
-        self.steps.append(step)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        found: dict[str, NDArray[Any]] = {"step": np.array(self.steps, np.int64)}
-        return found | {name: np.array(c, np.float64) for name, c in self.columns.items()}
 
 
 def _quantities(argument: str, names: Iterable[str]) -> tuple[str, ...]:

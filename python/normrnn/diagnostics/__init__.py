@@ -11,10 +11,11 @@ Nothing here changes an argument. `normrnn.plots` draws the results, `normrnn.Mo
 during training.
 """
 
-from normrnn.diagnostics.activity import DeadUnits, Saturation, dead_units, saturation
 from normrnn.diagnostics.flow import GradientFlow, gradient_flow
+from normrnn.diagnostics.gates import Saturation, saturation
 from normrnn.diagnostics.jacobian import JacobianNorms, jacobian_norms
 from normrnn.diagnostics.spectral import SpectralNorm, spectral_norm, spectral_radius
+from normrnn.diagnostics.units import DeadUnits, dead_units
 from normrnn.diagnostics.weights import WeightNorms, spectral_radii, weight_norms
 
 __all__ = [

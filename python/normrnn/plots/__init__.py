@@ -10,11 +10,12 @@ Each takes `ax`, matplotlib axes to draw in (by default those of a new figure), 
 `Plot`: the axes, and the numbers that are drawn.
 """
 
-from normrnn.plots._style import COLORS, Plot
+from normrnn.plots._style import COLORS, Lines, Plot
 from normrnn.plots.flow import gradient_flow
-from normrnn.plots.lines import Lines, lambda_path, norms
+from normrnn.plots.path import lambda_path
 from normrnn.plots.saturation import gate_saturation
 from normrnn.plots.spectrum import spectrum
+from normrnn.plots.training import norms
 
 __all__ = [
     "COLORS",

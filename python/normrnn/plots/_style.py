@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +34,22 @@ class Plot(NamedTuple, Generic[N]):
 
     ax: Axes
     numbers: N
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """The numbers of a plot of lines.
+
+    Attributes
+    ----------
+    x : ndarray, [N]
+        Training steps or penalty strengths.
+    y : dict of str to ndarray, [N]
+        Each line by its label.
+    """
+
+    x: NDArray[Any]
+    y: dict[str, NDArray[np.float64]]
 
 
 def axes_for(ax: Axes | None, *, width: float = 6.4, height: float = 4.0) -> Axes:
