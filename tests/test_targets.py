@@ -22,6 +22,7 @@ PARTS = [
     "test_torch.py::test_head",
     "test_torch.py::test_losses",
     "test_activations.py",
+    "test_diagnostics.py::test_a_tape_shows_states_and_gates",
 ]
 ASK = "import normrnn; print(normrnn._core.config()['target'], normrnn.get_num_threads())"
 

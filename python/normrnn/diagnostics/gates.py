@@ -31,7 +31,7 @@ class Saturation:
     names : tuple of str
         "l0", "l0_reverse", "l1", ...
     gates : tuple of str
-        i f g o tanh(c) for the LSTM, r z n for the GRU, h for Elman networks.
+        i f g o tanh(c) for the LSTM (no tanh(c) with layer norm), r z n for the GRU, h for Elman networks.
     low, high : ndarray, [L*D, gates, H]
         Fraction of the steps at which a unit's gate is within eps of its lower or upper bound.
     """
@@ -109,7 +109,8 @@ def gates_of(cell: str) -> dict[str, tuple[float, float]]:
     """Bounds of a cell's gates by name, in the order of the cell."""
     for kind, gates in GATES.items():
         if kind in cell.split("_"):
-            return gates
+            # With layer norm h is not made of tanh(c), but of what c is normalised to.
+            return {g: b for g, b in gates.items() if g != "tanh(c)" or not cell.endswith("_ln")}
     raise ValueError(f"tape: expected a cell with known gates, got {cell!r}")
 
 
