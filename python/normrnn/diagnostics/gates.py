@@ -31,7 +31,8 @@ class Saturation:
     names : tuple of str
         "l0", "l0_reverse", "l1", ...
     gates : tuple of str
-        i f g o tanh(c) for the LSTM (no tanh(c) with layer norm), r z n for the GRU, h for Elman networks.
+        i f g o tanh(c) for the LSTM (no tanh(c) with layer norm), r z n for the GRU, h for Elman
+        networks.
     low, high : ndarray, [L*D, gates, H]
         Fraction of the steps at which a unit's gate is within eps of its lower or upper bound.
     """
