@@ -22,12 +22,6 @@ PAGES = {
     for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
     if (blocks := re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.S | re.M))
 }
-PAGES = ["README.md", "docs/diagnostics.md"]
-BLOCKS = [
-    (page, code)
-    for page in PAGES
-    for code in re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.S | re.M)
-]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -51,8 +45,3 @@ def test_pages(page: str) -> None:
 
 def test_the_readme_has_an_example() -> None:
     assert "README.md" in PAGES
-
-
-@pytest.mark.parametrize(("page", "code"), BLOCKS)
-def test_pages(page: str, code: str) -> None:
-    exec(compile(code, page, "exec"), {})

@@ -178,7 +178,10 @@ def update(
         if piece.rows is not None and len({np.shape(a) for a in arrays}) == 1:
             arrays = [piece_of(a, piece) for a in arrays]  # others the core refuses
         w, g, *slots = arrays
-        element, group = _element_of(piece, params[name]), _group_of(sets.uses[i])
+        element, group = (
+            _element_of(piece, params[name], sets.uses[i] is not None),
+            _group_of(sets.uses[i]),
+        )
         tensors.append((name, w, g, slots, element, group, matrices.pull[i]))
     sums = _core.update(
         tensors,
@@ -249,7 +252,7 @@ class MatrixTerms:
         update_squares, param_squares = info.update_norm**2, info.param_norm**2
         for penalty, w, before in self.after:
             stepped = w.copy()
-            w[...] = penalty.prox(stepped, self.rule.lr)
+            w[...] = penalty.prox(stepped, self.rule.prox_step)
             update_squares += _squares(w - before) - _squares(stepped - before)
             param_squares += _squares(w) - _squares(stepped)
         return replace(
@@ -281,12 +284,12 @@ def _check_state(state: object, rule: Rule) -> None:
             raise TypeError(f"state[{slot!r}]: expected a mapping of arrays, got {got}")
 
 
-def _element_of(piece: Piece, w: Array) -> tuple[Any, ...] | None:
+def _element_of(piece: Piece, w: Array, in_groups: bool) -> tuple[Any, ...] | None:
     """Return the penalty of each weight as the core takes it."""
     for term in piece.terms:
         penalty, prox = inner_of(term), is_prox(term)
         if isinstance(penalty, GroupPenalty):
-            inner = penalty.elementwise()
+            inner = penalty.elementwise() if in_groups else None
             if inner is None:
                 continue
             penalty = inner

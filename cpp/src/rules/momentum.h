@@ -1,5 +1,6 @@
 // Heavy ball: v <- mu v + g, w <- w - lr v. Nesterov: w <- w - lr (g + mu v).
-// scalars: lr, mu; slots: v. docs/equations.md#momentum
+// scalars: lr, mu, lr / (1 - mu); slots: v. The last is the step size of a prox: what a constant
+// gradient moves the weight by in the end. docs/equations.md#momentum
 #pragma once
 
 #include "rules/rule.h"
@@ -14,7 +15,7 @@ struct Momentum {
 
   template <class V>
   static V step(V g, V* slot, const V* scalar, V& prox_step) {
-    prox_step = scalar[0];
+    prox_step = scalar[2];
     slot[0] = scalar[1] * slot[0] + g;
     return scalar[0] * (kNesterov ? g + scalar[1] * slot[0] : slot[0]);
   }

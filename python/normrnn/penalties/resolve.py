@@ -18,10 +18,10 @@ Params: TypeAlias = Mapping[str, NDArray[Any]]
 GATES = {3: "rzn", 4: "ifgo"}
 _GATE = re.compile(r"(.*)\[([a-z]|\*)\]")
 _LAYER = re.compile(r"(?:weight|bias)_(?:ih|hh)_(l\d+(?:_reverse)?)")
-_KINDS = {
-    ElementwisePenalty: "penalty of each weight",
-    GroupPenalty: "penalty of groups",
-}
+_KINDS: tuple[tuple[type, str], ...] = (
+    (ElementwisePenalty, "penalty of each weight"),
+    (GroupPenalty, "penalty of groups"),
+)
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,8 @@ def _terms(argument: str, some: Some, step: int) -> tuple[One, ...]:
     for term in terms:
         if not isinstance(term, Penalty | Prox):
             raise TypeError(f"{argument}: expected a penalty, got {type(term).__name__}")
-    for kind, words in _KINDS.items():
-        same = [type(inner_of(term)).__name__ for term in terms if isinstance(inner_of(term), kind)]
+    for kind, words in _KINDS:
+        same = [type(inner_of(term)).__name__ for term in terms if _is(inner_of(term), kind)]
         if len(same) > 1:
             raise ValueError(f"{argument}: expected at most one {words}, got {' and '.join(same)}")
     proxes = [type(inner_of(term)).__name__ for term in terms if is_prox(term)]
@@ -193,6 +193,12 @@ def _terms(argument: str, some: Some, step: int) -> tuple[One, ...]:
     return tuple(
         Prox(term.penalty.at(step)) if isinstance(term, Prox) else term.at(step) for term in terms
     )
+
+
+def _is(penalty: Penalty, kind: type) -> bool:
+    if isinstance(penalty, GroupPenalty) and penalty.elementwise() is not None:
+        return True  # of both kinds
+    return isinstance(penalty, kind)
 
 
 def inner_of(term: One) -> Penalty:

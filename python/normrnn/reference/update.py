@@ -141,7 +141,8 @@ def update(
         proxes = []
         for one, prox in terms[i]:
             if isinstance(one, GroupPenalty):
-                if (inner := one.elementwise()) is None:
+                inner = one.elementwise() if sets.uses[i] else None
+                if inner is None:
                     continue
                 one = inner  # the rest is the groups' business
             value += one.value(w)

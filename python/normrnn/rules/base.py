@@ -22,9 +22,12 @@ class Rule(ABC):
     decoupled : bool
         True if a penalty's gradient bypasses the rule and is subtracted as prox_step * dR/dw.
     uniform_step : bool
-        True if the step size of a prox is lr for every weight.
+        True if a prox has the same step size for every weight.
     lr : float
         Step size.
+    prox_step : float
+        Then this one: what a constant gradient of 1 moves a weight by in the end, so that loss and
+        penalty are weighed as in their sum.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
@@ -42,8 +45,13 @@ class Rule(ABC):
 
     @property
     def uniform_step(self) -> bool:
-        """Whether a prox has the step size lr at every weight; yes, unless a rule says no."""
+        """Whether a prox has the same step size at every weight; yes, unless a rule says no."""
         return True
+
+    @property
+    def prox_step(self) -> float:
+        """The step size of a prox, where it is uniform: lr, unless a rule says otherwise."""
+        return self.lr
 
     @abstractmethod
     def scalars(self, step: int) -> tuple[float, ...]:

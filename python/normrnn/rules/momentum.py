@@ -55,8 +55,13 @@ class Momentum(Rule):
         return "nesterov" if self.nesterov else "momentum"
 
     def scalars(self, step: int) -> tuple[float, ...]:
-        """(lr, momentum)."""
-        return (self.lr, self.momentum)
+        """(lr, momentum, prox_step)."""
+        return (self.lr, self.momentum, self.prox_step)
+
+    @property
+    def prox_step(self) -> float:
+        """Lr / (1 - momentum): the velocity of a constant g tends to g / (1 - momentum)."""
+        return self.lr / (1 - self.momentum)
 
     def step(
         self, w: NDArray[Any], g: NDArray[Any], slots: dict[str, NDArray[Any]], t: int
@@ -65,4 +70,4 @@ class Momentum(Rule):
         v = slots["velocity"]
         v[...] = self.momentum * v + g
         direction = g + self.momentum * v if self.nesterov else v
-        return self.lr * direction, self.lr
+        return self.lr * direction, self.prox_step

@@ -56,7 +56,7 @@ def prox_step(rule: Rule, after: Slots, t: int) -> float | Array:
     if isinstance(rule, Adam) and not rule.decoupled:
         step: Array = rule.lr / (np.sqrt(after["exp_avg_sq"] / (1 - rule.beta2**t)) + rule.eps)
         return step
-    return rule.lr
+    return rule.prox_step
 
 
 def gradients(term: Term, terms: Terms, w: Array, norms: Array) -> Iterator[tuple[str, Array]]:
