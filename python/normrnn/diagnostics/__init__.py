@@ -14,7 +14,7 @@ during training.
 from normrnn.diagnostics.flow import GradientFlow, gradient_flow
 from normrnn.diagnostics.gates import Saturation, saturation
 from normrnn.diagnostics.jacobian import JacobianNorms, jacobian_norms
-from normrnn.diagnostics.spectral import SpectralNorm, spectral_norm, spectral_radius
+from normrnn.diagnostics.spectral import Sigma, spectral_norm, spectral_radius
 from normrnn.diagnostics.units import DeadUnits, dead_units
 from normrnn.diagnostics.weights import WeightNorms, spectral_radii, weight_norms
 
@@ -23,7 +23,7 @@ __all__ = [
     "GradientFlow",
     "JacobianNorms",
     "Saturation",
-    "SpectralNorm",
+    "Sigma",
     "WeightNorms",
     "dead_units",
     "gradient_flow",

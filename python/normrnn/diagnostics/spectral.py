@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from normrnn._numbers import positive
 from normrnn.diagnostics._names import Array, integer
 
-__all__ = ["SpectralNorm", "spectral_norm", "spectral_radius"]
+__all__ = ["Sigma", "spectral_norm", "spectral_radius"]
 
 NOISE = 0.05  # share of a warm start that is drawn anew
 
 
 @dataclass(frozen=True, eq=False)
-class SpectralNorm:
+class Sigma:
     """What `spectral_norm` returns.
 
     Attributes
@@ -40,7 +40,7 @@ class SpectralNorm:
 
 def spectral_norm(
     W: Array, state: Array | None = None, *, tol: float = 1e-3, max_steps: int = 100
-) -> SpectralNorm:
+) -> Sigma:
     """σ₁ = max ‖Wv‖/‖v‖, the largest singular value, from products with W and Wᵀ.
 
     The vectors of power iteration on WᵀW, kept: Golub and Kahan's bidiagonalisation finds the best
@@ -65,7 +65,7 @@ def spectral_norm(
 
     Returns
     -------
-    SpectralNorm
+    Sigma
         value, state, residual and steps.
 
     Raises
@@ -97,7 +97,7 @@ def spectral_norm(
     if state is not None:
         v = _unit(_unit(state) + NOISE * v)
     if scale == 0:
-        return SpectralNorm(0.0, v, 0.0, 0)
+        return Sigma(0.0, v, 0.0, 0)
 
     # A V = U B with B upper bidiagonal, and AᵀU = V Bᵀ + r e_kᵀ.
     tiny = 4 * np.finfo(np.float64).eps * math.sqrt(A.size)  # at least 4 u ‖A‖_F
@@ -116,7 +116,7 @@ def spectral_norm(
             residual = beta * abs(float(left[k, 0]))
             if exhausted or residual <= tol * sigma[0]:
                 best = _unit(right[0] @ V[: k + 1])
-                return SpectralNorm(float(sigma[0]) * scale, best, residual * scale, k + 1)
+                return Sigma(float(sigma[0]) * scale, best, residual * scale, k + 1)
         v = r / beta
         B[k, k + 1] = beta
     raise AssertionError("the last step is exhausted")
