@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import normrnn as nr
 from normrnn import reference
+from normrnn.penalties import ElementwisePenalty, Strength
 
 DTYPES = ("float32", "float64")
 NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "weight_hy", "bias_hy")
@@ -25,14 +26,19 @@ SUM = {"float32": 1000 * 2**-24, "float64": 1e-12}
 def drawn(cls: type) -> st.SearchStrategy:
     """Instances of a rule or a penalty from the registry, whatever its fields are."""
     hints = get_type_hints(cls)
-    of_type = {float: st.floats(0.001, 0.9), bool: st.booleans()}
-    return st.builds(
-        cls, **{f.name: of_type[hints[f.name]] for f in fields(cls) if hints[f.name] in of_type}
-    )
+    number = st.floats(0.001, 0.9)
+    of_type = [(float, number), (Strength, number), (bool, st.booleans())]
+    drawn_fields = {
+        f.name: strategy for f in fields(cls) for hint, strategy in of_type if hints[f.name] == hint
+    }
+    return st.builds(cls, **drawn_fields)
 
 
 RULES = st.one_of([drawn(cls) for cls in nr.rules.registry().values()])
-PENALTIES = st.one_of([drawn(cls) for cls in nr.penalties.registry().values()])
+# Those of groups and whole matrices are in test_groups.py.
+PENALTIES = st.one_of(
+    [drawn(cls) for cls in nr.penalties.registry().values() if issubclass(cls, ElementwisePenalty)]
+)
 
 
 @st.composite
@@ -307,7 +313,8 @@ def test_float32_sums_do_not_overflow() -> None:
 
 
 def test_no_parameters_at_all() -> None:
-    assert nr.update({}, {}, rule=nr.SGD(0.1)) == nr.results.UpdateInfo(0.0, 0.0, 0.0, 0.0, 1.0)
+    nothing = nr.results.UpdateInfo(0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    assert nr.update({}, {}, rule=nr.SGD(0.1)) == nothing
 
 
 @pytest.mark.parametrize("rule", [nr.SGD(0.1), nr.Momentum(0.1), nr.Adam(), nr.AdamW()], ids=repr)
@@ -321,7 +328,8 @@ def test_one_pass_takes_the_same_step(rule: nr.rules.Rule) -> None:
     other = nr.update(twin, grads, twin_state, rule=rule, penalty=nr.L2(1e-3), check_finite=False)
     np.testing.assert_array_equal(params["weight"], twin["weight"])
     assert other.grad_norm == pytest.approx(info.grad_norm, rel=1e-14)  # summed in another order
-    assert replace(other, grad_norm=info.grad_norm) == info
+    assert other.clipped_norm == other.grad_norm
+    assert replace(other, grad_norm=info.grad_norm, clipped_norm=info.clipped_norm) == info
 
 
 def test_one_pass_shows_a_gradient_that_is_not_finite() -> None:
