@@ -157,13 +157,34 @@ py::dict dict_in(const std::string& name, const py::handle& object) {
   return py::reinterpret_borrow<py::dict>(object);
 }
 
-int count_in(const std::string& name, const py::handle& object, const std::string& expected) {
+namespace {
+
+py::int_ integer_in(const std::string& name, const py::handle& object,
+                    const std::string& expected) {
   if (!PyIndex_Check(object.ptr()) || py::isinstance<py::bool_>(object) ||
       py::isinstance<py::array>(object)) {
     refuse_type(name, expected, type_of(object));
   }
-  const auto number = py::reinterpret_steal<py::int_>(PyNumber_Index(object.ptr()));
+  auto number = py::reinterpret_steal<py::int_>(PyNumber_Index(object.ptr()));
   if (!number) throw py::error_already_set();
+  return number;
+}
+
+}  // namespace
+
+uint64_t seed_in(const std::string& name, const py::handle& object) {
+  const std::string expected = "an integer from 0 to 2**64 - 1";
+  const py::int_ number = integer_in(name, object, expected);
+  const unsigned long long seed = PyLong_AsUnsignedLongLong(number.ptr());
+  if (PyErr_Occurred()) {
+    PyErr_Clear();
+    refuse_value(name, expected, py::str(number));
+  }
+  return seed;
+}
+
+int count_in(const std::string& name, const py::handle& object, const std::string& expected) {
+  const py::int_ number = integer_in(name, object, expected);
   int overflow = 0;
   const long long count = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
   if (overflow || count < 1 || count > kMaxThreads) {

@@ -71,6 +71,8 @@ bool flag_in(const std::string& name, const py::handle& object);
 py::dict dict_in(const std::string& name, const py::handle& object);
 // An integer from 1 to 1024; `expected` says what else might have been.
 int count_in(const std::string& name, const py::handle& object, const std::string& expected);
+// An integer of 64 bits without sign.
+uint64_t seed_in(const std::string& name, const py::handle& object);
 int threads_of(const py::handle& num_threads);  // None: nr.get_num_threads()
 
 // Runs the core without the GIL; an interrupt becomes the Python exception that is already set.

@@ -104,10 +104,52 @@ std::unique_ptr<Frozen> freeze(const py::object& cell, const py::object& params,
   return frozen;
 }
 
+// What nr.Dropout holds, as functional.forward hands it over: its probabilities, already checked, and
+// per_sequence; here against the cell and the call.
+Dropout dropout_in(const py::object& object, const py::object& seed, bool training,
+                   const Network& net, bool frozen, bool need_grad) {
+  Dropout dropout;
+  dropout.training = training;
+  if (!seed.is_none()) dropout.seed = seed_in("seed", seed);
+  if (object.is_none()) return dropout;
+  const auto field = [&](const char* name) { return object.attr(name).cast<double>(); };
+  dropout.input = field("input");
+  dropout.output = field("output");
+  dropout.between = field("between");
+  dropout.state = field("state");
+  dropout.candidate = field("candidate");
+  dropout.weight = field("weight");
+  dropout.zoneout[0] = field("zoneout_h");
+  dropout.zoneout[1] = field("zoneout_c");
+  dropout.per_sequence = object.attr("per_sequence").cast<bool>();
+  const double sum = dropout.input + dropout.output + dropout.between + dropout.state +
+                     dropout.candidate + dropout.weight + dropout.zoneout[0] + dropout.zoneout[1];
+  const auto refuse = [&](const std::string& name, const std::string& expected) {
+    refuse_value("dropout." + name, expected, py::str(object.attr(name.c_str())));
+  };
+  if (dropout.candidate > 0 && !net.cell.candidate) {
+    refuse("candidate", "0 for the cell '" + net.cell.name + "', which has no candidate");
+  }
+  if (dropout.zoneout[1] > 0 && net.cell.states < 2) {
+    refuse("zoneout_c", "0 for the cell '" + net.cell.name + "', which has one state");
+  }
+  if (training && dropout.weight > 0 && frozen) {
+    refuse("weight", "0 with frozen params, which are packed already");
+  }
+  if (training && sum > 0 && seed.is_none()) {
+    refuse_type("seed", "an integer from 0 to 2**64 - 1 with dropout in training", "NoneType");
+  }
+  if (!training && need_grad && dropout.zoneout[0] + dropout.zoneout[1] > 0) {
+    refuse_value("need_grad", "False for zoneout with training=False", "True");
+  }
+  return dropout;
+}
+
 template <class T>
 py::tuple forward_of(Network net, const Frozen* frozen, const py::object& x_object,
                      const py::object& h0, const py::object& c0, const py::object& lengths_object,
-                     bool batch_first, bool need_grad, bool bf16, int threads) {
+                     bool batch_first, bool need_grad, bool bf16, const Dropout& dropout,
+                     int threads) {
   const py::array x = input_of_rank<T>("x", x_object, 3);
   Shape& shape = net.shape;
   shape.times = x.shape(batch_first ? 1 : 0);
@@ -149,6 +191,7 @@ py::tuple forward_of(Network net, const Frozen* frozen, const py::object& x_obje
   }
   call.need_grad = need_grad;
   call.bf16 = bf16;
+  call.dropout = dropout;
   call.threads = threads;
   std::shared_ptr<const Tape<T>> tape;
   without_gil([&] { tape = forward(call); });
@@ -163,7 +206,8 @@ py::tuple forward_of(Network net, const Frozen* frozen, const py::object& x_obje
 py::tuple forward_any(const py::object& cell, const py::object& x, const py::object& params,
                       const py::object& h0, const py::object& c0, const py::object& lengths,
                       const py::object& first, const py::object& grad, const py::object& precision,
-                      const py::object& num_threads) {
+                      const py::object& num_threads, const py::object& dropout_object,
+                      const py::object& seed, const py::object& training) {
   const Frozen* frozen = py::isinstance<Frozen>(params) ? params.cast<const Frozen*>() : nullptr;
   Network net;
   if (frozen) {
@@ -178,8 +222,11 @@ py::tuple forward_any(const py::object& cell, const py::object& x, const py::obj
   const bool batch_first = flag_in("batch_first", first), need_grad = flag_in("need_grad", grad);
   const bool bf16 = bf16_in(precision, net);
   const int threads = threads_of(num_threads);
+  const Dropout dropout = dropout_in(dropout_object, seed, flag_in("training", training), net,
+                                     frozen != nullptr, need_grad);
   const auto run = net.float32 ? forward_of<float> : forward_of<double>;
-  return run(std::move(net), frozen, x, h0, c0, lengths, batch_first, need_grad, bf16, threads);
+  return run(std::move(net), frozen, x, h0, c0, lengths, batch_first, need_grad, bf16, dropout,
+             threads);
 }
 
 // Name of each direction of each layer, as in the names of its parameters: "l0", "l0_reverse", "l1".
@@ -327,7 +374,8 @@ void register_sequence(py::module_& m) {
   m.def("freeze", freeze, py::arg("cell"), py::arg("params"), py::arg("precision"));
   m.def("forward", forward_any, py::arg("cell"), py::arg("x"), py::arg("params"), py::arg("h0"),
         py::arg("c0"), py::arg("lengths"), py::arg("batch_first"), py::arg("need_grad"),
-        py::arg("precision"), py::arg("num_threads"));
+        py::arg("precision"), py::arg("num_threads"), py::arg("dropout"), py::arg("seed"),
+        py::arg("training"));
   m.def("backward", backward_any, py::arg("tape"), py::arg("dy"), py::arg("dh_n"), py::arg("dc_n"),
         py::arg("state_penalty"), py::arg("clip_state"), py::arg("num_threads"));
 }

@@ -75,6 +75,10 @@ class BackwardPass {
       run_parallel(workers_for(work, call_.threads),
                    [&](Worker& worker) { with_operands<E>(kernels_).matmul(op, worker); });
     }
+    if (const cpu::Mask<T>& mask = tape_.x_mask.view; mask.bits) {
+      const cpu::Rows<T> dx{call_.dx, shape_.input, schedule_.slots()};
+      mask_rows<T>(mask, schedule_, shape_.input, {dx.data, dx.ld, dx.slot}, dx, call_.threads);
+    }
     zero_padding(tape_, call_.dx, shape_.input);
     return penalty_;
   }
@@ -167,7 +171,8 @@ class BackwardPass {
     const int index = layer * shape_.directions + d;
     const LayerTape<T>& own = tape_.at(layer, d);
     const int64_t block = shape_.batch * shape_.hidden;
-    to.recurrent = pack_gate_rows(tape_.weights[index].hh, shape_.hidden, [](int g) { return g; });
+    const T* weight_hh = own.weight_hh.get() ? own.weight_hh.get() : tape_.weights[index].hh;
+    to.recurrent = pack_gate_rows(weight_hh, shape_.hidden, [](int g) { return g; });
     to.d_state = Buffer<T>(product(cell_.states, shape_.batch, tape_.state_ld));
     for (int s = 0; s < cell_.states; ++s) {
       const T* final = call_.d_final[s] ? call_.d_final[s] + index * block : nullptr;
@@ -188,6 +193,7 @@ class BackwardPass {
     op.tape = own.gates.get();
     op.tape_ld = tape_.state_ld;
     op.dy = dy;
+    op.masks = own.masks.view;
     op.d_state = to.d_state.get();
     op.d_gates = d_gates;
     op.gates_ld = gates_ld_;
@@ -243,7 +249,8 @@ class BackwardPass {
       op.a_ld = gates_ld_;
       op.block[0] = {0, 0, rows};
       op.blocks = 1;
-      op.b = tape_.at(layer, d).state[0].get();
+      const LayerTape<T>& own = tape_.at(layer, d);
+      op.b = own.masked_h.get() ? own.masked_h.get() : own.state[0].get();
       op.b_ld = tape_.state_ld;
       op.map = previous[d].empty() ? nullptr : previous[d].data();
       if (const T* operand = from.direction[d].op.terms.products) {  // Omega's, in place of h_{t-1}
@@ -277,6 +284,9 @@ class BackwardPass {
     for (int d = 0; d < shape_.directions; ++d) {
       const WeightGradients<T>& out = call_.d[layer * shape_.directions + d];
       if (out.b_ih && out.b_hh && !cell_.split) std::copy_n(out.b_hh, rows, out.b_ih);
+      if (const cpu::Mask<T>& mask = tape_.at(layer, d).masks.weight_hh.view; mask.bits) {
+        mask_matrix<T>(mask, rows, hidden, out.hh, out.hh, call_.threads);
+      }
     }
   }
 

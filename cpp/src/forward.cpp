@@ -13,8 +13,9 @@ template <class T>
 void take_input(const ForwardCall<T>& call, Tape<T>& tape, int lanes) {
   const int64_t width = call.shape.input, rows = tape.schedule.rows();
   const int64_t ld = padded_row<T>(width, lanes);
+  tape.x_mask = input_mask<T>(call.dropout, tape.schedule, width, call.threads);
   const bool in_place =
-      !call.need_grad && tape.schedule.slot.empty() && width * int64_t(sizeof(T)) % 1024 != 0;
+      !call.need_grad && !tape.x_mask.view.bits && tape.schedule.slot.empty() && width * int64_t(sizeof(T)) % 1024 != 0;
   if (in_place) {
     tape.x = {call.x, width, nullptr};
     return;
@@ -22,6 +23,10 @@ void take_input(const ForwardCall<T>& call, Tape<T>& tape, int lanes) {
   tape.x_copy = Buffer<T>(product(rows, ld));
   tape.x = {tape.x_copy.get(), ld, nullptr};
   const int64_t* slot = tape.schedule.slots();
+  if (tape.x_mask.view.bits) {
+    return mask_rows<T>(tape.x_mask.view, tape.schedule, width, {call.x, width, slot},
+                        {tape.x_copy.get(), ld, nullptr}, call.threads);
+  }
   constexpr int64_t kChunk = 64;
   parallel_for(call.threads, panels_of(rows, kChunk), rows * ld, [&](int64_t chunk) {
     for (int64_t i = chunk * kChunk; i < std::min(rows, (chunk + 1) * kChunk); ++i) {
@@ -34,13 +39,15 @@ void take_input(const ForwardCall<T>& call, Tape<T>& tape, int lanes) {
 // The input and the states' rows as operands in bfloat16.
 inline void take_pairs(const ForwardCall<float>& call, Tape<float>& tape, int lanes) {
   const int64_t width = call.shape.input, rows = tape.schedule.rows();
-  const int64_t* slot = tape.schedule.slots();
+  const bool masked = tape.x_mask.view.bits != nullptr;
+  const cpu::Rows<const float> x =
+      masked ? tape.x : cpu::Rows<const float>{call.x, width, tape.schedule.slots()};
   tape.x_pairs_ld = padded_row<cpu::Bf16Pair>(cpu::operands_of<cpu::Bf16Pair>(width), lanes);
   tape.h_pairs_ld =
       padded_row<cpu::Bf16Pair>(cpu::operands_of<cpu::Bf16Pair>(call.shape.hidden), lanes);
   tape.x_pairs = Buffer<cpu::Bf16Pair>(product(rows, tape.x_pairs_ld));
   parallel_for(call.threads, rows, rows * width, [&](int64_t i) {
-    kernels<float>().to_pairs(call.x + (slot ? slot[i] : i) * width, width, 1, width,
+    kernels<float>().to_pairs(x.data + (x.slot ? x.slot[i] : i) * x.ld, width, 1, width,
                               tape.x_pairs.get() + i * tape.x_pairs_ld, tape.x_pairs_ld);
   });
 }
@@ -71,15 +78,25 @@ void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direct
   op.segments = tape.inputs(layer, op.input);
   const PackedForward<T, E>* packed =
       call.packed ? call.packed->template direction<E>(index) : nullptr;
+  const bool last = layer == shape.layers - 1;
+  own.masks = layer_masks<T>(call.dropout, schedule, shape.hidden, layer * 2 + d, last, cell.states,
+                             cell.gates, call.threads);
+  op.masks = own.masks.view;
   if (!packed) {
-    to.packed = pack_direction<T, E>(cell, call.weights[size_t(index)], shape, layer, call.threads);
+    Weights<T> weights = call.weights[size_t(index)];
+    if (const cpu::Mask<T>& mask = own.masks.weight_hh.view; mask.bits) {
+      const int64_t rows = cell.gates * shape.hidden;
+      own.weight_hh = Buffer<T>(product(rows, shape.hidden));
+      mask_matrix(mask, rows, shape.hidden, weights.hh, own.weight_hh.get(), call.threads);
+      weights.hh = own.weight_hh.get();
+    }
+    to.packed = pack_direction<T, E>(cell, weights, shape, layer, call.threads);
     packed = &to.packed;
   }
   for (int s = 0; s < op.segments; ++s) op.input[s].b = packed->input[s].get();
   op.recurrent = packed->recurrent.get();
   op.bias = packed->bias.get();
   op.state_ld = tape.state_ld;
-  const bool last = layer == shape.layers - 1;
   const int64_t block = shape.batch * shape.hidden;
   for (int s = 0; s < cell.states; ++s) {
     op.keep[s] = call.need_grad || (s == 0 && !last);
@@ -89,15 +106,25 @@ void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direct
     const T* initial = call.initial[s] ? call.initial[s] + index * block : nullptr;
     gather_rows(initial, schedule, shape.hidden, op.state[s], op.state_ld);
   }
+  const int64_t h_rows = op.keep[0] ? tape.state_rows() : product(3, shape.batch);
+  T* h = op.state[0];  // as products read it
+  if (const cpu::Mask<T>& mask = op.masks.state; mask.bits) {
+    own.masked_h = Buffer<T>(product(h_rows, op.state_ld));
+    op.masked_h = own.masked_h.get();
+    for (int64_t r = 0; r < shape.batch; ++r) {
+      kernels<T>().mask_row(mask, r, r, shape.hidden, h + r * op.state_ld,
+                            op.masked_h + r * op.state_ld);
+    }
+    h = op.masked_h;
+  }
   if constexpr (kSame) {
-    op.h = op.state[0];
+    op.h = h;
     op.h_ld = op.state_ld;
   } else {
-    const int64_t rows = op.keep[0] ? tape.state_rows() : product(3, shape.batch);
-    own.h = Buffer<E>(product(rows, tape.h_pairs_ld));
+    own.h = Buffer<E>(product(h_rows, tape.h_pairs_ld));
     op.h = own.h.get();
     op.h_ld = tape.h_pairs_ld;
-    kernels<T>().to_pairs(op.state[0], op.state_ld, shape.batch, shape.hidden, op.h, op.h_ld);
+    kernels<T>().to_pairs(h, op.state_ld, shape.batch, shape.hidden, op.h, op.h_ld);
   }
   if (call.need_grad) {
     own.gates = Buffer<T>(product(schedule.rows(), cell.tape, tape.state_ld));
@@ -106,6 +133,13 @@ void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direct
   }
   if (last) {
     op.y = {call.y + d * shape.hidden, shape.directions * shape.hidden, schedule.slots()};
+  } else if (op.masks.output.bits) {
+    own.output = Buffer<T>(product(schedule.rows(), op.state_ld));
+    op.y = {own.output.get(), op.state_ld, nullptr};
+    if constexpr (!kSame) {
+      own.output_pairs = Buffer<E>(product(schedule.rows(), op.h_ld));
+      op.y_operands = own.output_pairs.get();
+    }
   }
 }
 
@@ -229,13 +263,16 @@ std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call) {
         weights_fingerprint(call.weights, call.shape, tape->cell->gates, call.threads);
   }
   tape->bf16 = sizeof(T) == 4 && call.bf16;
-  if (call.need_grad || !tape->bf16) take_input(call, *tape, lanes);
+  if (call.need_grad || !tape->bf16 || call.dropout.input > 0) take_input(call, *tape, lanes);
   if constexpr (sizeof(T) == 4) {
     if (tape->bf16) {
       take_pairs(call, *tape, lanes);
       forward_stack<T, cpu::Bf16Pair>(call, *tape);
       tape->x_pairs = {};  // the backward pass makes its own operands
-      for (LayerTape<T>& layer : tape->layers) layer.h = {};
+      for (LayerTape<T>& layer : tape->layers) {
+        layer.h = {};
+        layer.output_pairs = {};
+      }
     }
   }
   if (!tape->bf16) forward_stack<T, T>(call, *tape);

@@ -27,7 +27,7 @@ std::vector<std::string> names_of(const std::vector<Facts>& all) {
 }  // namespace
 
 const std::vector<CellFacts>& cells() {
-#define NORMRNN_CELL(name, type) {name, type::kGates, type::kStates},
+#define NORMRNN_CELL(name, type) {name, type::kGates, type::kStates, type::kCandidate},
   static const std::vector<CellFacts> all = {
 #include "cells/cells.def"
   };

@@ -7,9 +7,11 @@
 namespace normrnn {
 template <class T>
 int64_t bytes_of(const Tape<T>& tape) {
-  int64_t bytes = tape.x_copy.bytes();
+  int64_t bytes = tape.x_copy.bytes() + tape.x_mask.bits.bytes();
   for (const LayerTape<T>& layer : tape.layers) {
-    bytes += layer.gates.bytes();
+    bytes += layer.gates.bytes() + layer.masked_h.bytes() + layer.output.bytes() +
+             layer.weight_hh.bytes() + layer.masks.weight_hh.bits.bytes();
+    for (const Buffer<uint32_t>& bits : layer.masks.bits) bytes += bits.bytes();
     for (const Buffer<T>& state : layer.state) bytes += state.bytes();
   }
   return bytes;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cpu/kernels.h"
+#include "dropout.h"
 #include "schedule.h"
 #include "workspace.h"
 
@@ -16,6 +17,11 @@ struct LayerTape {
   Buffer<T> state[kMaxStates];  // initial block, then packed rows (or two blocks in turn)
   Buffer<T> gates;              // [N, kTape, state_ld]
   Buffer<cpu::Bf16Pair> h;      // states[0] as operands in bfloat16, during the forward pass
+  // With dropout, where it needs them: the masks, what they left of states[0] as an operand (rows as
+  // in state) and as the next layer's input (packed rows), and of weight_hh.
+  LayerMasks<T> masks;
+  Buffer<T> masked_h, output, weight_hh;
+  Buffer<cpu::Bf16Pair> output_pairs;  // during the forward pass
 };
 
 template <class T>
@@ -30,6 +36,7 @@ class Tape {
   bool frozen;           // the weights cannot have changed
   uint64_t fingerprint;  // else: of the weights as they were
   Buffer<T> x_copy;
+  OwnedMask<T> x_mask;
   cpu::Rows<const T> x;           // packed rows of the input, without slots
   bool bf16;                      // products take operands in bfloat16
   Buffer<cpu::Bf16Pair> x_pairs;  // during the forward pass
@@ -57,9 +64,13 @@ class Tape {
     for (int d = 0; d < shape.directions; ++d) {
       const LayerTape<T>& below = at(layer - 1, d);
       if constexpr (kPairs) {
-        segment[d] = {below.h.get() + shape.batch * h_pairs_ld, h_pairs_ld, k, nullptr};
+        const E* own = below.h.get() + shape.batch * h_pairs_ld;
+        const E* dropped = below.output_pairs.get();
+        segment[d] = {dropped ? dropped : own, h_pairs_ld, k, nullptr};
       } else {
-        segment[d] = {below.state[0].get() + shape.batch * state_ld, state_ld, k, nullptr};
+        const T* own = below.state[0].get() + shape.batch * state_ld;
+        const T* dropped = below.output.get();
+        segment[d] = {dropped ? dropped : own, state_ld, k, nullptr};
       }
     }
     return shape.directions;

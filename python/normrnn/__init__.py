@@ -14,6 +14,7 @@ from importlib.metadata import version
 
 from normrnn import _threadpoolctl, diagnostics, penalties, plots, rules, selection, state_penalties
 from normrnn.config import get_num_threads, set_num_threads, show_config
+from normrnn.dropout import Dropout
 from normrnn.frozen import FrozenParams, freeze
 from normrnn.functional import (
     backward,
@@ -59,6 +60,7 @@ __all__ = [
     "ActivityL2",
     "Adam",
     "AdamW",
+    "Dropout",
     "ElasticNet",
     "FrozenParams",
     "GroupLasso",

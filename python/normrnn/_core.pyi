@@ -6,6 +6,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from normrnn.dropout import Dropout
+
 @final
 class Tape:
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
@@ -48,6 +50,9 @@ def forward(
     need_grad: bool,
     precision: str | None,
     num_threads: int | None,
+    dropout: Dropout | None,
+    seed: int | None,
+    training: bool,
 ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...], Tape | None]: ...
 def backward(
     tape: Tape,

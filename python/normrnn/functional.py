@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from normrnn import _core
 from normrnn._numbers import positive
+from normrnn.dropout import Dropout
 from normrnn.frozen import FrozenParams
 from normrnn.results import Gradients, Output
 from normrnn.state_penalties.resolve import StatePenalties, resolve
@@ -127,6 +128,9 @@ def forward(
     need_grad: bool = True,
     precision: str | None = None,
     num_threads: int | None = None,
+    dropout: Dropout | None = None,
+    seed: int | None = None,
+    training: bool = True,
 ) -> Output:
     """Run a recurrent network over a batch of sequences.
 
@@ -158,6 +162,14 @@ def forward(
         and CPUs with AVX512-BF16 have an instruction for it; others give the same products, slower.
     num_threads : int, optional
         Threads for this call; `get_num_threads` by default. The result does not depend on it.
+    dropout : Dropout, optional
+        What to drop, and how often; `backward` then uses the same masks.
+    seed : int, optional
+        0 <= seed < 2**64: the masks follow from it. Needed where something is dropped; give each
+        training step another one.
+    training : bool
+        False in evaluation: nothing is dropped then, and zoneout takes the mean of the state before
+        and the new one, for which need_grad must be False.
 
     Returns
     -------
@@ -184,9 +196,23 @@ def forward(
         if lengths.size and lengths.dtype.kind not in "iu":
             raise TypeError(f"lengths: expected integers, got dtype {lengths.dtype}")
         lengths = lengths.astype(np.int64, copy=False)
+    if dropout is not None and not isinstance(dropout, Dropout):
+        raise TypeError(f"dropout: expected a Dropout or None, got {type(dropout).__name__}")
     weights = params.handle if isinstance(params, FrozenParams) else params
     y, states, tape = _core.forward(
-        cell, x, weights, h0, c0, lengths, batch_first, need_grad, precision, num_threads
+        cell,
+        x,
+        weights,
+        h0,
+        c0,
+        lengths,
+        batch_first,
+        need_grad,
+        precision,
+        num_threads,
+        dropout,
+        seed,
+        training,
     )
     return Output(y, states[0], states[1] if len(states) > 1 else None, tape)
 

@@ -55,6 +55,20 @@ std::shared_ptr<const PackedWeights<T>> pack_weights(const std::string& cell, co
                                                      const std::vector<Weights<T>>& weights,
                                                      bool bf16, int threads);
 
+// Probabilities of being dropped, each in [0, 1) and rounded to a multiple of 2^-16; see
+// docs/equations.md#dropout. What is kept is divided by the probability of that, but for zoneout.
+struct Dropout {
+  double input = 0, output = 0, between = 0;  // of x, of y, and of what layers hand on upwards
+  double state = 0;                           // of h in the products with weight_hh
+  double candidate = 0;                       // only for cells that have one
+  double weight = 0;                          // of weight_hh; not with packed weights
+  double zoneout[2] = {};                     // of each state: units that keep their value
+  bool per_sequence = false;  // input, output, between, candidate: one mask for all times
+  uint64_t seed = 0;
+  // False: zoneout takes the mean, for calls without need_grad; the others do nothing.
+  bool training = true;
+};
+
 template <class T>
 struct ForwardCall {
   std::string cell;
@@ -71,6 +85,7 @@ struct ForwardCall {
   // float32 only: operands of the products with U and W, here and in the backward pass but for the
   // weights' gradients, are rounded to bfloat16. Sums, states and gradients stay float32.
   bool bf16 = false;
+  Dropout dropout;
   int threads = 1;
 };
 

@@ -9,6 +9,7 @@ namespace normrnn {
 struct CellFacts {
   std::string name;
   int gates, states;
+  bool candidate;  // has one that can be dropped
 };
 struct RuleFacts {
   std::string name;

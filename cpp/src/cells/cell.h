@@ -5,10 +5,12 @@
 //     static constexpr int kSplit = 1;   // the last kSplit gates see U x and W h apart (else summed)
 //     static constexpr int kStates = 1;  // states[0] is h, which the GEMM and the output read
 //     static constexpr int kTape = 4;    // values kept for the backward pass, besides the states
-//     template <class V> static void forward(const V* pre, const V* rec, const V* prev,
-//                                            V* next, V* tape);
-//     template <class V> static void backward(const V* tape, const V* prev, const V* next,
-//                                             V* d_state, V* d_pre, V* d_rec);
+//     static constexpr bool kCandidate = true;  // has a candidate that can be dropped
+//     template <class V, class Drop>
+//     static void forward(const V* pre, const V* rec, const V* prev, V* next, V* tape, Drop drop);
+//     template <class V, class Drop>
+//     static void backward(const V* tape, const V* prev, const V* next,
+//                          V* d_state, V* d_pre, V* d_rec, Drop drop);
 //   };
 //
 // V is the value of one hidden unit, or a vector of them. All arrays are indexed by gate or state:
@@ -19,6 +21,9 @@
 //                      which diagnostics show, unless the cell keeps none (one gate: h itself)
 //   d_state [kStates]  in: dL/d next; out: the direct part of dL/d prev, without the path through W
 //   d_pre   [kGates]   out: dL/d pre;  d_rec [kSplit] out: dL/d rec
+//   drop(v) v, or v as dropout of the candidate leaves it: linear, and the same forwards and
+//           backwards. With Drop::kMasked, false in a plain pass, zoneout may have put another value
+//           into next[s] than forward did; d_state[s] is 0 there.
 //
 // The time loop, the matrix products and the storage belong to the backends (cpu/forward-inl.h).
 #pragma once

@@ -30,14 +30,15 @@ struct Relu {
 template <class Activation>
 struct Elman {
   static constexpr int kGates = 1, kSplit = 0, kStates = 1, kTape = 0;
+  static constexpr bool kCandidate = false;
 
-  template <class V>
-  static void forward(const V* pre, const V*, const V*, V* next, V*) {
+  template <class V, class Drop>
+  static void forward(const V* pre, const V*, const V*, V* next, V*, Drop) {
     next[0] = Activation::value(pre[0]);
   }
 
-  template <class V>
-  static void backward(const V*, const V*, const V* next, V* d_state, V* d_pre, V*) {
+  template <class V, class Drop>
+  static void backward(const V*, const V*, const V* next, V* d_state, V* d_pre, V*, Drop) {
     d_pre[0] = d_state[0] * Activation::derivative(next[0]);
     d_state[0] = V{};
   }

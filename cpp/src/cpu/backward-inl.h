@@ -8,8 +8,8 @@ namespace normrnn::NORMRNN_TARGET {
 using cpu::Pace;
 
 // dL/dh_t = product + direct part + dy_t, then the cell backwards. The tile holds the product.
-// kTerms: with state penalties or a clip.
-template <class Cell, bool kTerms, class T, class E>
+// kExtras: with masks, state penalties or a clip.
+template <class Cell, bool kExtras, class T, class E>
 void backward_epilogue(const LayerBackward<T, E>& op, const T* tile, int64_t rows, int64_t panel,
                        int64_t panels, int64_t first, const Clock& clock, int64_t step) {
   using L = Layout<Cell>;
@@ -21,7 +21,7 @@ void backward_epilogue(const LayerBackward<T, E>& op, const T* tile, int64_t row
     const bool begins = r >= clock.rows(step - 1);
     const int64_t prev_row = begins ? r : op.batch + clock.begin(step - 1) + r;
     Doubles norm[2] = {};
-    RowTerms<kTerms, T> terms(op, clock, step, r);
+    RowTerms<kExtras, T> terms(op, clock, step, r);
     for (int v = 0; v < kDenseSets; ++v) {
       const int64_t unit = panel * kDenseWidth<T> + v * kL;
       const int n = int(min_of(kL, op.hidden - unit));
@@ -36,16 +36,38 @@ void backward_epilogue(const LayerBackward<T, E>& op, const T* tile, int64_t row
       for (int j = 0; j < Cell::kTape; ++j) {
         tape[j] = load(op.tape + (i * Cell::kTape + j) * op.tape_ld + unit);
       }
-      d_state[0] += load(tile + m * kDenseWidth<T> + v * kL);
+      const auto row_of = [&](const Mask<T>& mask) __attribute__((always_inline)) {
+        return MaskRow<T>(mask, i, r);
+      };
+      Vec<T> product = load(tile + m * kDenseWidth<T> + v * kL);
+      if constexpr (kExtras) product = row_of(op.masks.state)(product, unit);
+      d_state[0] += product;
       if (op.dy.data) {
         const T* dy = op.dy.data + (op.dy.slot ? op.dy.slot[i] : i) * op.dy.ld + unit;
-        d_state[0] += load_n(dy, n);
+        Vec<T> d_output = load_n(dy, n);
+        if constexpr (kExtras) d_output = row_of(op.masks.output)(d_output, unit);
+        d_state[0] += d_output;
       }
       terms.add(d_state[0], next[0], unit);
       d_state[0] = first_lanes<T>(d_state[0], n);  // the others must not reach the norm
       add_squares(norm, d_state[0]);
       terms.clip(d_state[0]);
-      Cell::backward(tape, prev, next, d_state, d_pre, d_rec);
+      if constexpr (kExtras) {
+        Vec<T> passed[Cell::kStates];  // by zoneout to the state before
+        for (int s = 0; s < Cell::kStates; ++s) {
+          passed[s] = Vec<T>{};
+          const MaskRow<T> row = row_of(op.masks.zoneout[s]);
+          if (!row.exists()) continue;
+          const auto kept = row.kept(unit);
+          passed[s] = kept ? Vec<T>{} : d_state[s];
+          d_state[s] = kept ? d_state[s] : Vec<T>{};
+        }
+        const MaskRow<T> candidate = row_of(op.masks.candidate);
+        Cell::backward(tape, prev, next, d_state, d_pre, d_rec, CandidateDrop<T>{candidate, unit});
+        for (int s = 0; s < Cell::kStates; ++s) d_state[s] += passed[s];
+      } else {
+        Cell::backward(tape, prev, next, d_state, d_pre, d_rec, NoDrop{});
+      }
       for (int s = 0; s < Cell::kStates; ++s) {
         store(op.d_state + (s * op.batch + r) * op.state_ld + unit, d_state[s]);
       }
@@ -97,11 +119,13 @@ template <class T, class E>
 void add_to_d_state(const LayerBackward<T, E>& op, const T* tile, int64_t rows, int64_t panel,
                     int64_t first) {
   for (int64_t m = 0; m < rows; ++m) {
+    const MaskRow<T> mask(op.masks.state, first + m, first + m);
     for (int v = 0; v < kDenseSets; ++v) {
       const int64_t unit = panel * kDenseWidth<T> + v * kLanes<T>;
       if (unit >= op.hidden) break;
       T* d_state = op.d_state + (first + m) * op.state_ld + unit;
-      store(d_state, load(d_state) + load(tile + m * kDenseWidth<T> + v * kLanes<T>));
+      const Vec<T> product = load(tile + m * kDenseWidth<T> + v * kLanes<T>);
+      store(d_state, load(d_state) + mask(product, unit));
     }
   }
 }
@@ -129,6 +153,7 @@ void layer_backward(const LayerBackward<T, E>& op, Worker& worker) {
   const Clock clock{op.offset, op.times, op.reverse};
   const Share share = share_of(worker, op.row_begin, op.batch, panels);
   const int64_t depth = Cell::kGates * op.gate_operands;
+  const bool extras = op.masks.any || op.terms.any;
   alignas(64) T tile[NORMRNN_ACCUMULATORS * kLanes<T>];
   alignas(64) T zeros[NORMRNN_ACCUMULATORS * kLanes<T>] = {};
 
@@ -169,7 +194,7 @@ void layer_backward(const LayerBackward<T, E>& op, Worker& worker) {
             }
             if (part == 2) {
               add_to_d_state(op, own, rows, p + j, r);
-            } else if (op.terms.any) {
+            } else if (extras) {
               backward_epilogue<Cell, true>(op, own, rows, p + j, panels, r, clock, step);
             } else {
               backward_epilogue<Cell, false>(op, own, rows, p + j, panels, r, clock, step);

@@ -20,10 +20,20 @@ NORMRNN_INLINE int64_t state_block(const LayerForward<T, E>& op, const Clock& cl
   return op.batch + (op.keep[s] ? clock.begin(step) : (step & 1) * op.batch);
 }
 
-// The cell on rows [r, r + rows) and one panel of units, from the tile of pre-activations.
-template <class Cell, class T, class E>
+// Zoneout: units that stay as they were, or, in evaluation, the mean over them.
+template <class T>
+NORMRNN_INLINE Vec<T> zoned(const MaskRow<T>& row, T blend, int64_t unit, Vec<T> prev,
+                            Vec<T> next) {
+  if (row.exists()) return row.kept(unit) ? next : prev;
+  return blend != 0 ? next + blend * (prev - next) : next;
+}
+
+// The cell on rows [r, r + rows) and one panel of units, from the tile of pre-activations. The first
+// row is that of `sequence`.
+template <class Cell, bool kMasked, class T, class E>
 void forward_epilogue(const LayerForward<T, E>& op, const T* tile, int64_t rows, int64_t panel,
-                      const int64_t* prev_row, const int64_t* next_row, int64_t packed_row) {
+                      const int64_t* prev_row, const int64_t* next_row, int64_t packed_row,
+                      int64_t sequence) {
   using L = Layout<Cell>;
   constexpr int kL = kLanes<T>;
   for (int64_t m = 0; m < rows; ++m) {
@@ -43,14 +53,37 @@ void forward_epilogue(const LayerForward<T, E>& op, const T* tile, int64_t rows,
       for (int s = 0; s < Cell::kStates; ++s) {
         prev[s] = load(op.state[s] + (prev_row[s] + m) * op.state_ld + unit);
       }
-      Cell::forward(pre, rec, prev, next, tape);
+      Vec<T> operand, output;  // h as the next product reads it, and as y
+      if constexpr (kMasked) {
+        const cpu::Masks<T>& masks = op.masks;
+        const auto row_of = [&](const Mask<T>& mask) __attribute__((always_inline)) {
+          return MaskRow<T>(mask, packed_row + m, sequence + m);
+        };
+        const MaskRow<T> candidate = row_of(masks.candidate);
+        Cell::forward(pre, rec, prev, next, tape, CandidateDrop<T>{candidate, unit});
+        for (int s = 0; s < Cell::kStates; ++s) {
+          next[s] = zoned(row_of(masks.zoneout[s]), masks.blend[s], unit, prev[s], next[s]);
+        }
+        operand = row_of(masks.state)(next[0], unit);
+        output = row_of(masks.output)(next[0], unit);
+        if (op.masked_h) store(op.masked_h + (next_row[0] + m) * op.state_ld + unit, operand);
+        if constexpr (cpu::kNumbersIn<E> > 1) {
+          if (op.y_operands) {
+            store_as(op.y_operands + (packed_row + m) * op.h_ld + unit / cpu::kNumbersIn<E>,
+                     first_lanes<T>(output, n));
+          }
+        }
+      } else {
+        Cell::forward(pre, rec, prev, next, tape, NoDrop{});
+        operand = output = next[0];
+      }
       for (int s = 0; s < Cell::kStates; ++s) {
         store(op.state[s] + (next_row[s] + m) * op.state_ld + unit, next[s]);
       }
       if constexpr (cpu::kNumbersIn<E> > 1) {
         // Lanes past the last unit count as 0: next to an odd one they are read.
         store_as(op.h + (next_row[0] + m) * op.h_ld + unit / cpu::kNumbersIn<E>,
-                 first_lanes<T>(next[0], n));
+                 first_lanes<T>(operand, n));
       }
       if (op.tape) {
         for (int j = 0; j < Cell::kTape; ++j) {
@@ -59,7 +92,7 @@ void forward_epilogue(const LayerForward<T, E>& op, const T* tile, int64_t rows,
       }
       if (op.y.data) {
         const int64_t i = packed_row + m;
-        store_n(op.y.data + (op.y.slot ? op.y.slot[i] : i) * op.y.ld + unit, next[0], n);
+        store_n(op.y.data + (op.y.slot ? op.y.slot[i] : i) * op.y.ld + unit, output, n);
       }
     }
   }
@@ -161,8 +194,9 @@ void layer_forward(const LayerForward<T, E>& op, Worker& worker) {
             next_row[s] = next_block[s] + r;
           }
           for (int64_t j = 0; j < count; ++j) {
-            forward_epilogue<Cell>(op, tile + j * rows * kWidth, rows, p + j, prev_row, next_row,
-                                   packed_row);
+            const auto epilogue = op.masks.any ? forward_epilogue<Cell, true, T, E>
+                                               : forward_epilogue<Cell, false, T, E>;
+            epilogue(op, tile + j * rows * kWidth, rows, p + j, prev_row, next_row, packed_row, r);
           }
           if (worker.cancelled(rows * count * depth * kWidth)) return;
         }

@@ -55,6 +55,8 @@ struct Table {
       table.to_pairs = to_pairs;
     }
     table.outer = outer<T>;
+    table.fill_mask = fill_mask;
+    table.mask_row = mask_row<T>;
     table.pack_transposed = pack_transposed<T>;
     table.state_sums = state_sums<T>;
     table.add_product = add_product<T>;

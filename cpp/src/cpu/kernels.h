@@ -41,6 +41,34 @@ struct Segment {
   const E* b = nullptr;  // panels, each [k, panel width]
 };
 
+// Which elements of a matrix of rows are kept, and what those are multiplied by. Bit j of a row is
+// bit j % 32 of its word j / 32. Without bits all are kept as they are.
+template <class T>
+struct Mask {
+  const uint32_t* bits = nullptr;  // [rows, ld]: a row per packed row, or per sequence
+  int64_t ld = 0;
+  bool per_sequence = false;
+  T scale = 1;
+};
+
+// Where the bits of a mask come from: see cpu/mask-inl.h.
+struct MaskSource {
+  uint64_t seed;
+  uint32_t stream;
+  uint16_t threshold;  // an element is kept if its 16 random bits reach it
+};
+
+// The masks in the loop over time of one direction of one layer; each is over H columns.
+template <class T>
+struct Masks {
+  bool any = false;  // also where blend is not 0
+  Mask<T> output;    // of y
+  Mask<T> state;     // of h_{t-1} in the product with W
+  Mask<T> candidate;
+  Mask<T> zoneout[kMaxStates];  // kept: the new state, else the one before; no scale
+  T blend[kMaxStates] = {};     // or the share of the one before in a mean of both
+};
+
 // Two neighbouring layers may run at the same time, each on one worker: one leads and tells how far
 // it is, the other follows.
 enum class Pace : int { kAlone, kLead, kFollow };
@@ -65,6 +93,9 @@ struct LayerForward {
   T* tape;  // [N, kTape, tape_ld], or null
   int64_t tape_ld;
   Rows<T> y;                 // [N rows of H], or null
+  Masks<T> masks;
+  T* masked_h;    // states[0] as masks.state leaves it, in the same rows, or null; h is made of it
+  E* y_operands;  // y's packed rows as operands, or null
   const int64_t* row_begin;  // [workers + 1] batch rows of each worker, or null: split units
   // [product_rows >= rows of any step, product_ld] for bias + U x of a chunk of steps; null: at each
   // step
@@ -109,6 +140,7 @@ struct LayerBackward {
   const T* tape;
   int64_t tape_ld;
   Rows<const T> dy;  // [N rows of H], or null
+  Masks<T> masks;
   T* d_state;        // [kStates, B, state_ld]: in dL/d final states, out dL/d initial states
   T* d_gates;        // [N, gates_ld]: split gates' x part, shared gates, split gates' rec part
   int64_t gates_ld;
@@ -225,6 +257,12 @@ struct Kernels {
   void (*to_pairs)(const T* from, int64_t ld, int64_t rows, int64_t count, Bf16Pair* to,
                    int64_t to_ld);
   void (*outer)(const Outer<T>*, int count, Worker&);
+  // Row of a mask: the bits of `columns` elements, rounded up to 64.
+  void (*fill_mask)(const MaskSource&, uint32_t sequence, uint32_t time, int64_t columns,
+                    uint32_t* bits);
+  // Row of numbers as a mask leaves it; from and to may be the same.
+  void (*mask_row)(const Mask<T>&, int64_t packed_row, int64_t sequence, int64_t columns,
+                   const T* from, T* to);
   void (*pack_transposed)(const T* b, int64_t ld, int64_t k, int64_t columns, int64_t begin,
                           int64_t end, T* packed);
 

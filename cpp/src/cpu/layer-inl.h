@@ -6,6 +6,7 @@
 // either the batch, and never wait for each other, or the hidden units, with a barrier each step.
 #pragma once
 
+#include "cpu/mask-inl.h"
 #include "cpu/pack-inl.h"
 
 namespace normrnn::NORMRNN_TARGET {
