@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import fields
 from types import ModuleType
 from typing import Any
@@ -19,9 +20,16 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 
 def outcome(
-    implementation: ModuleType, problem: Problem, arrays: ProblemArrays, **options: Any
+    implementation: ModuleType,
+    problem: Problem,
+    arrays: ProblemArrays,
+    dropout: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> dict[str, np.ndarray]:
-    """Run forward and backward and name every array that they return."""
+    """Run forward and backward and name every array that they return.
+
+    dropout: arguments of forward alone; options: of both.
+    """
     out = implementation.forward(
         problem.cell,
         arrays.x,
@@ -29,6 +37,7 @@ def outcome(
         arrays.h0,
         arrays.c0,
         **problem.options,
+        **(dropout or {}),
         **options,
     )
     grads = implementation.backward(out.tape, arrays.dy, arrays.dh_n, arrays.dc_n, **options)

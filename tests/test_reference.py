@@ -103,14 +103,16 @@ def test_h_norm_is_the_norm_of_the_derivative_in_h_t(problem: Problem) -> None:
     def nudged_loss(call: int, element: tuple[int, int], nudge: float):
         calls = itertools.count()
 
-        def forward(pre, rec, state):
-            (h, *c), tape = cell.forward(pre, rec, state)
+        def forward(pre, rec, state, drop):
+            (h, *c), tape = cell.forward(pre, rec, state, drop)
             if next(calls) == call:
                 h = h.copy()
                 h[element] += nudge
             return (h, *c), tape
 
-        nudged = SimpleNamespace(states=cell.states, forward=forward)
+        nudged = SimpleNamespace(
+            gates=cell.gates, states=cell.states, candidate=cell.candidate, forward=forward
+        )
         with mock.patch.dict(CELLS, {problem.cell: nudged}):
             loss, pattern = loss_and_pattern(problem, arrays)
         if pattern.size:

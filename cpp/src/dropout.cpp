@@ -6,8 +6,8 @@
 namespace normrnn {
 namespace {
 
-constexpr int64_t kMaskBits = 64;   // that a row is padded to
-constexpr int64_t kBitCost = 2;     // of a random bit, in additions
+constexpr int64_t kMaskBits = 64;  // that a row is padded to
+constexpr int64_t kBitCost = 2;    // of a random bit, in additions
 constexpr int64_t kRowsAtOnce = 16;
 
 // f(i, t, r) for each packed row i, that of sorted sequence r at time t.
@@ -64,9 +64,8 @@ template <class T>
 cpu::Mask<T> sequence_mask(const Dropout& dropout, double probability, uint32_t stream,
                            const Schedule& schedule, int64_t columns, bool per_sequence,
                            int threads, Buffer<uint32_t>& bits) {
-  const cpu::Mask<T> mask =
-      make_mask<T>(probability, per_sequence ? schedule.batch : schedule.rows(), columns,
-                   per_sequence, bits);
+  const cpu::Mask<T> mask = make_mask<T>(
+      probability, per_sequence ? schedule.batch : schedule.rows(), columns, per_sequence, bits);
   if (!mask.bits) return mask;
   const cpu::MaskSource source{dropout.seed, stream, uint16_t(steps_of(probability))};
   const auto fill = kernels<T>().fill_mask;
@@ -127,8 +126,7 @@ LayerMasks<T> layer_masks(const Dropout& dropout, const Schedule& schedule, int6
     fill(view.zoneout[s], dropout.zoneout[s], MaskOf::kZoneout, false, s);
   }
   const int64_t rows = gates * hidden;
-  const cpu::Mask<T> weight =
-      make_mask<T>(dropout.weight, rows, hidden, false, own.weight_hh.bits);
+  const cpu::Mask<T> weight = make_mask<T>(dropout.weight, rows, hidden, false, own.weight_hh.bits);
   own.weight_hh.view = weight;
   if (weight.bits) {
     const cpu::MaskSource source{dropout.seed, stream_of(MaskOf::kWeight, index),
@@ -145,8 +143,7 @@ template <class T>
 void mask_rows(const cpu::Mask<T>& mask, const Schedule& schedule, int64_t columns,
                cpu::Rows<const T> from, cpu::Rows<T> to, int threads) {
   for_packed_rows(schedule, threads, columns, [&](int64_t i, int64_t, int64_t r) {
-    kernels<T>().mask_row(mask, i, r, columns,
-                          from.data + (from.slot ? from.slot[i] : i) * from.ld,
+    kernels<T>().mask_row(mask, i, r, columns, from.data + (from.slot ? from.slot[i] : i) * from.ld,
                           to.data + (to.slot ? to.slot[i] : i) * to.ld);
   });
 }
@@ -159,12 +156,12 @@ void mask_matrix(const cpu::Mask<T>& mask, int64_t rows, int64_t columns, const 
   });
 }
 
-#define NORMRNN_INSTANTIATE(T)                                                               \
-  template OwnedMask<T> input_mask(const Dropout&, const Schedule&, int64_t, int);           \
-  template LayerMasks<T> layer_masks(const Dropout&, const Schedule&, int64_t, int, bool,    \
-                                     int, int, int);                                         \
-  template void mask_rows(const cpu::Mask<T>&, const Schedule&, int64_t, cpu::Rows<const T>, \
-                          cpu::Rows<T>, int);                                                \
+#define NORMRNN_INSTANTIATE(T)                                                                 \
+  template OwnedMask<T> input_mask(const Dropout&, const Schedule&, int64_t, int);             \
+  template LayerMasks<T> layer_masks(const Dropout&, const Schedule&, int64_t, int, bool, int, \
+                                     int, int);                                                \
+  template void mask_rows(const cpu::Mask<T>&, const Schedule&, int64_t, cpu::Rows<const T>,   \
+                          cpu::Rows<T>, int);                                                  \
   template void mask_matrix(const cpu::Mask<T>&, int64_t, int64_t, const T*, T*, int);
 NORMRNN_INSTANTIATE(float)
 NORMRNN_INSTANTIATE(double)

@@ -68,7 +68,7 @@ class Dropout:
     >>> y = nr.forward("rnn_tanh", x, params, dropout=nr.Dropout(output=0.5), seed=1).y
     >>> plain = nr.forward("rnn_tanh", x, params).y
     >>> np.rint(y / plain).astype(int).tolist()
-    []
+    [[[2, 0, 0, 0]], [[0, 0, 0, 0]]]
     """
 
     input: float = 0.0

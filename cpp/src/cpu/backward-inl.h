@@ -36,9 +36,8 @@ void backward_epilogue(const LayerBackward<T, E>& op, const T* tile, int64_t row
       for (int j = 0; j < Cell::kTape; ++j) {
         tape[j] = load(op.tape + (i * Cell::kTape + j) * op.tape_ld + unit);
       }
-      const auto row_of = [&](const Mask<T>& mask) __attribute__((always_inline)) {
-        return MaskRow<T>(mask, i, r);
-      };
+      const auto row_of = [&](const Mask<T>& mask)
+                              __attribute__((always_inline)) { return MaskRow<T>(mask, i, r); };
       Vec<T> product = load(tile + m * kDenseWidth<T> + v * kL);
       if constexpr (kExtras) product = row_of(op.masks.state)(product, unit);
       d_state[0] += product;

@@ -92,7 +92,7 @@ struct LayerForward {
   int64_t h_ld;
   T* tape;  // [N, kTape, tape_ld], or null
   int64_t tape_ld;
-  Rows<T> y;                 // [N rows of H], or null
+  Rows<T> y;  // [N rows of H], or null
   Masks<T> masks;
   T* masked_h;    // states[0] as masks.state leaves it, in the same rows, or null; h is made of it
   E* y_operands;  // y's packed rows as operands, or null
@@ -141,8 +141,8 @@ struct LayerBackward {
   int64_t tape_ld;
   Rows<const T> dy;  // [N rows of H], or null
   Masks<T> masks;
-  T* d_state;        // [kStates, B, state_ld]: in dL/d final states, out dL/d initial states
-  T* d_gates;        // [N, gates_ld]: split gates' x part, shared gates, split gates' rec part
+  T* d_state;  // [kStates, B, state_ld]: in dL/d final states, out dL/d initial states
+  T* d_gates;  // [N, gates_ld]: split gates' x part, shared gates, split gates' rec part
   int64_t gates_ld;
   // d_gates as operands, `gate_operands` for each gate: d_gates itself where E is T.
   E* operands;

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from normrnn.reference.cells.base import Array, Arrays, Cell
+from normrnn.reference.cells.base import Array, Arrays, Cell, Factor
+from normrnn.reference.masks import Masks
 
 Params: TypeAlias = Mapping[str, Array]
 Lengths: TypeAlias = Sequence[int] | NDArray[np.integer[Any]]
@@ -25,6 +26,8 @@ class Run:
     order: range  # the time index of each step
     states: list[Arrays]  # before each step and after the last: T + 1 tuples of [B, H]
     tapes: list[Arrays]  # the cell's own, T of them
+    after: list[Arrays]  # what the cell made of each step, before zoneout
+    masks: Masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,7 @@ class Tape:
     active: NDArray[np.bool_]  # [T, B, 1]: does the sequence take part in the step?
     batch_first: bool
     operand: Operand  # what products round their operands with
+    input_mask: Factor  # of x, [T, B, I] or [1, B, I], or 1
 
 
 def suffixes(params: Params) -> tuple[list[str], int]:

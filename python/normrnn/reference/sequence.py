@@ -17,6 +17,9 @@ its gradient passes by unchanged. In reverse it takes no part until the loop arr
 
 State penalties R(h) add dR/dh_t to dL/dh_t, which is then clipped; Omega, a function of dL/dh_t and
 of what flows on from it, adds to dL/dW alone.
+
+Dropout multiplies, and zoneout mixes h' and c' with h and c, by factors that masks.py draws;
+without dropout all of them are 1.
 """
 
 from collections.abc import Sequence
@@ -26,8 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normrnn._numbers import positive
+from normrnn.dropout import Dropout
 from normrnn.reference.cells import CELLS, Cell
-from normrnn.reference.cells.base import Array, Arrays
+from normrnn.reference.cells.base import Array, Arrays, Factor
 from normrnn.reference.layout import (
     KINDS,
     Lengths,
@@ -40,6 +44,7 @@ from normrnn.reference.layout import (
     suffixes,
     weights,
 )
+from normrnn.reference.masks import Masks, check, draw, factor
 from normrnn.reference.precision import OPERANDS
 from normrnn.results import Gradients, Output
 from normrnn.state_penalties import FunctionOfStates, Omega, StatePenalty
@@ -57,6 +62,9 @@ def forward(
     batch_first: bool = False,
     need_grad: bool = True,
     precision: str | None = None,
+    dropout: Dropout | None = None,
+    seed: int | None = None,
+    training: bool = True,
 ) -> Output:
     """Run a recurrent network over a batch of sequences.
 
@@ -81,6 +89,12 @@ def forward(
     precision : None or "bfloat16"
         "bfloat16" rounds both operands of every product with U or W, here and in `backward`; the
         weights' own gradients take what was not rounded.
+    dropout : Dropout, optional
+        What to drop, and how often.
+    seed : int, optional
+        0 <= seed < 2**64, from which the masks follow.
+    training : bool
+        False in evaluation: no dropout, and zoneout takes the mean.
 
     Returns
     -------
@@ -91,6 +105,8 @@ def forward(
     ------
     ValueError
         If the cell is unknown, or a shape or a length does not fit.
+    TypeError
+        If a seed is needed and missing.
 
     Examples
     --------
@@ -107,21 +123,35 @@ def forward(
     model, operand = CELLS[cell], OPERANDS[precision]
     if c0 is not None and model.states == 1:
         raise ValueError(f"c0: expected None for cell {cell!r}, got an array")
+    check(dropout, seed, training, need_grad, cell, model.states, model.candidate)
     if batch_first:
         x = x.swapaxes(0, 1)
-    times, batch, _ = x.shape
+    times, batch, inputs = x.shape
     active = active_steps(lengths, times, batch)
     names, directions = suffixes(params)
     shape = (len(names), batch, params["weight_hh_l0"].shape[1])
     initial = (or_zeros("h0", h0, shape, x), or_zeros("c0", c0, shape, x))[: model.states]
 
-    y = np.where(active, x, 0)  # a layer's input, then its output
+    input_mask: Factor = 1.0
+    if training:
+        input_mask = factor(dropout, seed, "input", 0, (times, batch, inputs), x.dtype)
+    y = np.where(active, x * input_mask, 0)  # a layer's input, then its output
     runs = []
     for layer in range(0, len(names), directions):
         outputs = []
         for i in range(layer, layer + directions):
             state = tuple(s[i] for s in initial)
-            output, run = _forward_run(model, params, names[i], y, state, active, operand)
+            masks = draw(
+                dropout,
+                seed,
+                training,
+                index=layer // directions * 2 + i - layer,
+                last_layer=layer + directions == len(names),
+                gates=model.gates,
+                shape=(times, *shape[1:]),
+                dtype=x.dtype,
+            )
+            output, run = _forward_run(model, params, names[i], y, state, active, operand, masks)
             outputs.append(output)
             runs.append(run)
         y = np.concatenate(outputs, axis=2)
@@ -131,7 +161,7 @@ def forward(
         y=y.swapaxes(0, 1) if batch_first else y,
         h_n=last[0],
         c_n=last[1] if model.states == 2 else None,
-        tape=Tape(model, params, runs, directions, active, batch_first, operand)
+        tape=Tape(model, params, runs, directions, active, batch_first, operand, input_mask)
         if need_grad
         else None,
     )
@@ -218,6 +248,7 @@ def backward(
             for k, d in enumerate(d_state):
                 d_initial[k][i] = d
         dy = dx
+    dy = dy * tape.input_mask
 
     return Gradients(
         params={name: grads[name] for name in tape.params if name in grads},
@@ -238,19 +269,23 @@ def _forward_run(
     state: Arrays,
     active: NDArray[np.bool_],
     operand: Operand,
+    masks: Masks,
 ) -> tuple[Array, Run]:
     """Run one direction of one layer: y [T, B, H], and what backward needs."""
     U, W, b_ih, b_hh = weights(params, suffix)
     times, batch, _ = x.shape
     order = range(times)[::-1] if suffix.endswith("_reverse") else range(times)
-    run = Run(suffix, x, order, states=[state], tapes=[])
+    W = W * masks.weight
+    run = Run(suffix, x, order, states=[state], tapes=[], after=[], masks=masks)
     y = np.zeros((times, batch, W.shape[1]), x.dtype)
     for t in order:
+        mask = masks.at(t)
         pre = operand(x[t]) @ operand(U).T + b_ih
-        rec = operand(state[0]) @ operand(W).T + b_hh
-        after, tape = cell.forward(pre, rec, state)
-        state = _where(active[t], after, state)
-        y[t] = np.where(active[t], state[0], 0)
+        rec = operand(state[0] * mask.state) @ operand(W).T + b_hh
+        after, tape = cell.forward(pre, rec, state, mask.candidate)
+        state = _where(active[t], _mixed(mask, after, state), state)
+        y[t] = np.where(active[t], state[0] * mask.output, 0)
+        run.after.append(after)
         run.states.append(state)
         run.tapes.append(tape)
     return y, run
@@ -270,34 +305,39 @@ def _backward_run(
     after clipping, and the value of its penalties.
     """
     U, W, b_ih, b_hh = weights(tape.params, run.suffix)
-    operand = tape.operand
+    operand, kept_W = tape.operand, W * run.masks.weight
     dx, dU, dW, db_ih, db_hh = (np.zeros_like(a) for a in (run.x, U, W, b_ih, b_hh))
     h_norm = np.zeros((2, len(run.order)), run.x.dtype)
     dR, dR_0, value = _function_of_states(tape, run, penalties)
     for s, t in reversed(list(enumerate(run.order))):
-        active = tape.active[t]
+        active, mask = tape.active[t], run.masks.at(t)
         # Zero for a sequence that takes no part, and so is all that the cell makes of it.
         d_h, *d_c = (np.where(active, d, 0) for d in d_state)
-        d_h = d_h + np.where(active, dy[t] + dR[t], 0)
+        d_h = d_h + np.where(active, dy[t] * mask.output + dR[t], 0)
         h_norm[0, t] = np.linalg.norm(d_h.astype(np.float64))
         if clip is not None:
             d_h = np.clip(d_h, -clip, clip)
         h_norm[1, t] = np.linalg.norm(d_h.astype(np.float64))
-        d_pre, d_rec, (direct, *d_c) = tape.cell.backward(
-            run.tapes[s], run.states[s], run.states[s + 1], (d_h, *d_c)
+        d_all = (d_h, *d_c)
+        nothing = tuple(np.zeros_like(d) for d in d_all)
+        d_after = _mixed(mask, d_all, nothing)
+        d_pre, d_rec, directs = tape.cell.backward(
+            run.tapes[s], run.states[s], run.after[s], d_after, mask.candidate
         )
-        q = operand(d_rec) @ operand(W)
+        passed = _mixed(mask, nothing, d_all)  # by zoneout, to the state before
+        direct, *d_c = (d + past for d, past in zip(directs, passed, strict=True))
+        q = operand(d_rec) @ operand(kept_W) * mask.state
         d_state = _where(active, (q + direct, *d_c), d_state)
         dx[t] = operand(d_pre) @ operand(U)
         dU += d_pre.T @ run.x[t]
-        dW += d_rec.T @ run.states[s][0]
+        dW += d_rec.T @ (run.states[s][0] * mask.state)
         for omega in (one for one in penalties if isinstance(one, Omega)):
             g, q_t, s_t = (a[active[:, 0]] for a in (d_h, q, d_rec))
             value += omega.value(g, q_t)
             dW += omega.gradient(g, q_t, s_t)
         db_ih += d_pre.sum(axis=0)
         db_hh += d_rec.sum(axis=0)
-    named = zip(KINDS, (dU, dW, db_ih, db_hh), strict=True)
+    named = zip(KINDS, (dU, dW * run.masks.weight, db_ih, db_hh), strict=True)
     grads = {f"{kind}_{run.suffix}": grad for kind, grad in named}
     return dx, (d_state[0] + dR_0, *d_state[1:]), grads, h_norm, value
 
@@ -320,6 +360,14 @@ def _function_of_states(
             d_h0 += gradient[1]
             value += one.value(h, h0, **where)
     return d_h, d_h0, value
+
+
+def _mixed(mask: Masks, new: Arrays, old: Arrays) -> Arrays:
+    """Take each state's share from the new one, and the rest from the old one."""
+    return tuple(
+        a if isinstance(share, float) and share == 1 else share * a + (1 - share) * b
+        for share, a, b in zip(mask.update, new, old, strict=False)
+    )
 
 
 def _where(active: NDArray[np.bool_], new: Arrays, old: Arrays) -> Arrays:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = tuple[Array, ...]
+Factor: TypeAlias = Array | float  # of an array's elements; 1 leaves them as they are
 
 
 class Cell(ABC):
@@ -25,15 +26,18 @@ class Cell(ABC):
         G: pre and rec are [B, G*H], gate by gate.
     states : int
         1 for h, 2 for h and c. states[0] is h, the output.
+    candidate : bool
+        Whether the cell has a candidate for the state that can be dropped.
     """
 
     name: ClassVar[str]
     gates: ClassVar[int]
     states: ClassVar[int]
+    candidate: ClassVar[bool] = False
 
     @staticmethod
     @abstractmethod
-    def forward(pre: Array, rec: Array, state: Arrays) -> tuple[Arrays, Arrays]:
+    def forward(pre: Array, rec: Array, state: Arrays, drop: Factor = 1.0) -> tuple[Arrays, Arrays]:
         """Take one step.
 
         Parameters
@@ -42,6 +46,8 @@ class Cell(ABC):
             The input's and the recurrent part of the gates.
         state : tuple of ndarray, [B, H] each
             The state before the step.
+        drop : ndarray, [B, H], or float
+            What the candidate is multiplied by, in a cell that has one.
 
         Returns
         -------
@@ -54,7 +60,11 @@ class Cell(ABC):
     @staticmethod
     @abstractmethod
     def backward(
-        tape: Arrays, state: Arrays, state_next: Arrays, d_state_next: Arrays
+        tape: Arrays,
+        state: Arrays,
+        state_next: Arrays,
+        d_state_next: Arrays,
+        drop: Factor = 1.0,
     ) -> tuple[Array, Array, Arrays]:
         """Run the step's derivatives back.
 
@@ -64,6 +74,8 @@ class Cell(ABC):
             As forward took and returned them.
         d_state_next : tuple of ndarray, [B, H] each
             dL/d state_next, complete.
+        drop : ndarray, [B, H], or float
+            As forward took it.
 
         Returns
         -------

@@ -6,7 +6,7 @@ arXiv:1504.00941.
 
 import numpy as np
 
-from normrnn.reference.cells.base import Array, Arrays, Cell
+from normrnn.reference.cells.base import Array, Arrays, Cell, Factor
 
 
 class RnnTanh(Cell):
@@ -15,13 +15,17 @@ class RnnTanh(Cell):
     name, gates, states = "rnn_tanh", 1, 1
 
     @staticmethod
-    def forward(pre: Array, rec: Array, state: Arrays) -> tuple[Arrays, Arrays]:
+    def forward(pre: Array, rec: Array, state: Arrays, drop: Factor = 1.0) -> tuple[Arrays, Arrays]:
         """Compute h' = tanh(pre + rec)."""
         return (np.tanh(pre + rec),), ()
 
     @staticmethod
     def backward(
-        tape: Arrays, state: Arrays, state_next: Arrays, d_state_next: Arrays
+        tape: Arrays,
+        state: Arrays,
+        state_next: Arrays,
+        d_state_next: Arrays,
+        drop: Factor = 1.0,
     ) -> tuple[Array, Array, Arrays]:
         """Compute d_pre = d_rec = dh' (1 - h'^2)."""
         (h_next,), (dh,) = state_next, d_state_next
@@ -35,13 +39,17 @@ class RnnRelu(Cell):
     name, gates, states = "rnn_relu", 1, 1
 
     @staticmethod
-    def forward(pre: Array, rec: Array, state: Arrays) -> tuple[Arrays, Arrays]:
+    def forward(pre: Array, rec: Array, state: Arrays, drop: Factor = 1.0) -> tuple[Arrays, Arrays]:
         """Compute h' = max(pre + rec, 0)."""
         return (np.maximum(pre + rec, 0),), ()
 
     @staticmethod
     def backward(
-        tape: Arrays, state: Arrays, state_next: Arrays, d_state_next: Arrays
+        tape: Arrays,
+        state: Arrays,
+        state_next: Arrays,
+        d_state_next: Arrays,
+        drop: Factor = 1.0,
     ) -> tuple[Array, Array, Arrays]:
         """Compute d_pre = d_rec = dh' where h' > 0, and 0 elsewhere."""
         (h_next,), (dh,) = state_next, d_state_next
