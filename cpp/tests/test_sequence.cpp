@@ -18,6 +18,7 @@ struct Problem {
   bool bf16 = false;
   std::vector<StatePenalty> penalties;  // of every direction of every layer
   double clip_state = std::numeric_limits<double>::infinity();
+  Dropout dropout;
   std::vector<int64_t> lengths;
   int gates = 0, states = 0;
   std::vector<std::vector<T>> weights;  // ih, hh, b_ih, b_hh of each layer and direction
@@ -83,6 +84,7 @@ struct Problem {
     call.y = out.y.data();
     call.need_grad = need_grad;
     call.bf16 = bf16;
+    call.dropout = dropout;
     call.threads = threads;
     out.tape = normrnn::forward(call);
     return out;
@@ -128,6 +130,17 @@ struct Problem {
   }
 };
 
+// What a cell can have of it.
+Dropout every_kind(const std::string& cell) {
+  Dropout dropout{.input = 0.1, .output = 0.2, .between = 0.1, .state = 0.2, .weight = 0.1};
+  dropout.zoneout[0] = dropout.zoneout[1] = 0.1;
+  dropout.seed = 3;
+  for (const CellFacts& facts : cells()) {
+    if (facts.name == cell && facts.candidate) dropout.candidate = 0.2;
+  }
+  return dropout;
+}
+
 // A few elements of one array: dL/d value by central differences against what backward says.
 void check_array(Problem<double>& problem, std::vector<double>& values,
                  const std::vector<double>& gradient, const char* what) {
@@ -145,8 +158,9 @@ void check_array(Problem<double>& problem, std::vector<double>& values,
 }
 
 void check_gradients(const std::string& cell, Shape shape, bool batch_first,
-                     const std::vector<int64_t>& lengths) {
+                     const std::vector<int64_t>& lengths, bool drop = false) {
   Problem<double> problem(cell, shape, batch_first, lengths, 7);
+  if (drop) problem.dropout = every_kind(cell);
   const auto out = problem.forward(1, true);
   const auto d = problem.backward(*out.tape, 1);
   for (size_t i = 0; i < problem.weights.size(); ++i) {
@@ -160,16 +174,17 @@ void check_gradients(const std::string& cell, Shape shape, bool batch_first,
 
 template <class T>
 void check_threads(const std::string& cell, Shape shape, const std::vector<int64_t>& lengths,
-                   bool bf16 = false, bool penalties = false) {
+                   bool bf16 = false, bool penalties = false, bool drop = false) {
   Problem<T> problem(cell, shape, false, lengths, 11);
   problem.bf16 = bf16;
+  if (drop) problem.dropout = every_kind(cell);
   if (penalties) {
     using Kind = StatePenaltyKind;
     for (const Kind kind :
          {Kind::kActivityL1, Kind::kActivityL2, Kind::kAr, Kind::kTar, Kind::kNormStabilizer}) {
       problem.penalties.push_back({kind, 0.1});
     }
-    if (problem.gates == 1) problem.penalties.push_back({Kind::kOmega, 0.1, false, 1e-20});
+    if (problem.gates == 1 && !drop) problem.penalties.push_back({Kind::kOmega, 0.1, false, 1e-20});
     problem.clip_state = 0.5;
   }
   for (std::vector<T>& weight : problem.weights) {  // or a long sequence of ReLUs ends in NaN
@@ -192,6 +207,7 @@ void tests() {
       check_gradients(cell, {5, 3, 2, hidden, 2, 2}, true, {2, 5, 3});
     }
     check_gradients(cell, {5, 4, 3, 8, 1, 2}, false, {0, 4, 4, 1});
+    check_gradients(cell, {5, 3, 2, 17, 2, 2}, true, {2, 5, 3}, true);
     // Large enough for a team, splitting the batch and splitting the units.
     check_threads<float>(cell, {7, 64, 33, 65, 1, 2}, {});
     check_threads<float>(cell, {5, 3, 300, 310, 2, 1}, {});
@@ -206,6 +222,10 @@ void tests() {
     check_threads<double>(cell, {5, 3, 300, 310, 2, 1}, {}, false, true);
     check_threads<float>(cell, {150, 2, 5, 19, 3, 1}, {150, 40}, false, true);
     check_threads<float>(cell, {5, 3, 301, 307, 2, 1}, {}, true, true);
+    for (const bool bf16 : {false, true}) {
+      check_threads<float>(cell, {7, 64, 33, 65, 2, 2}, {}, bf16, false, true);
+      check_threads<float>(cell, {150, 2, 5, 19, 3, 1}, {150, 40}, bf16, true, true);
+    }
   }
 }
 
