@@ -28,12 +28,13 @@ class Dropout:
     Input, output, between and candidate draw a mask for each step, unless `per_sequence`; state has
     one for each sequence, zoneout one for each step. Gradients are exact for the masks drawn.
 
-    Where to begin: ``Dropout(input=.2, between=.5, output=.5)`` against overfitting; `per_sequence`
-    where sequences are short against the data, as words are in sentences (Gal & Ghahramani). For
-    the recurrence itself take one of `candidate` (leaves memory alone: LSTM and GRU over long
-    sequences), `weight` (language models) and `zoneout_h` with `zoneout_c` (small data, long
-    dependencies); `state` per Gal. Do not drop y or x step by step to regularise the recurrence:
-    it averages that out.
+    Which to use: `input`, `between` and `output` are the plain ones, to begin with; they leave the
+    recurrence alone. With `per_sequence` and `state` together they are Gal and Ghahramani's
+    variational dropout. For the recurrence itself take one of these: `candidate`, which never
+    erases what an LSTM or GRU has stored; `weight`, as in language models (AWD-LSTM); `zoneout_h`
+    and `zoneout_c`, small numbers such as 0.05 and 0.5, which carry state and gradient over
+    more steps. A mask on `state` that changed from step to step would wipe out memory; hence one
+    for each sequence.
 
     Parameters
     ----------
