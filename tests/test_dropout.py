@@ -300,6 +300,29 @@ def test_core_agrees_in_bfloat16(cell: str) -> None:
         assert np.mean(np.abs(array - expected[name]) > 1e-5 * scale) < 0.2, name
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("clip", [None, 0.4])
+def test_core_agrees_with_state_penalties(cell: str, clip: float | None) -> None:
+    """Of undropped states, but for Omega, which is of what goes through the dropped product."""
+    problem = replace(SMALL, cell=cell)
+    a, dropout = problem.arrays(), everything(cell)
+    penalties = [nr.ActivityL1(0.1), nr.ActivityL2(0.1), nr.NormStabilizer(0.1)]
+    if CELLS[cell].gates == 1:
+        penalties += [nr.Omega(0.1), nr.Omega(0.1, squared=True)]
+    found = []
+    for implementation in (nr, reference):
+        out = implementation.forward(cell, a.x, a.params, a.h0, a.c0, **problem.options, **dropout)
+        grads = implementation.backward(
+            out.tape, a.dy, a.dh_n, a.dc_n, state_penalty=penalties, clip_state=clip
+        )
+        found.append(
+            {"x": grads.x, "h0": grads.h0, "h_norm": grads.h_norm}
+            | {"clipped": grads.h_norm_clipped, "penalty": np.array(grads.penalty)}
+            | grads.params
+        )
+    assert_close(*found, problem.dtype)
+
+
 # --- what masks depend on, and what not
 
 

@@ -353,16 +353,6 @@ double backward(const Tape<T>& tape, const BackwardCall<T>& call) {
     throw std::invalid_argument(
         "tape: expected the weights of its forward pass, got weights that were changed since");
   }
-  const bool omega = std::any_of(
-      call.penalties.begin(), call.penalties.end(), [](const std::vector<StatePenalty>& run) {
-        return std::any_of(run.begin(), run.end(), [](const StatePenalty& one) {
-          return one.kind == StatePenaltyKind::kOmega;
-        });
-      });
-  if (omega && tape.other_paths()) {
-    throw std::invalid_argument(
-        "state_penalty: expected no Omega after dropout of states or zoneout, got one");
-  }
   if constexpr (sizeof(T) == 4) {
     if (tape.bf16) return BackwardPass<T, cpu::Bf16Pair>(tape, call).run();
   }

@@ -90,21 +90,22 @@ class GroupSolver {
     }
   }
 
-  // One step of it, from the sums at the root so far. Returns whether all groups have arrived.
+  // One step of it, from the sums at the root so far. Returns whether all groups have arrived: by
+  // what is left of S = 1, for next to a root near 0 the step itself is never small.
   bool refine() {
     bool arrived = true;
     for (size_t i = 0; i < root_.size(); ++i) {
       if (!(strength_[i] > 0)) continue;
-      const double s = squares_[i];
+      const double s = squares_[i], left = std::sqrt(s) - 1;
       double next = exact_[i];
       if (!std::isfinite(s)) {
         next = 1;  // a step size of 0 on the way: begin elsewhere
-      } else if (s > 1 || next > 0) {
-        next += (s * std::sqrt(s) - s) / over_[i];
+        arrived = false;
+      } else if ((s > 1 || next > 0) && over_[i] > 0) {  // not if all weights are 0
+        next += left * s / over_[i];
         if (next <= 0) next = exact_[i] / 2;  // from beyond the root the step may go too far
+        arrived = arrived && std::abs(left) <= 4 * std::numeric_limits<T>::epsilon();
       }
-      arrived =
-          arrived && std::abs(next - exact_[i]) <= 4 * std::numeric_limits<T>::epsilon() * next;
       exact_[i] = next;
       root_[i] = T(next);
     }

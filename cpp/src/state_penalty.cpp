@@ -28,6 +28,7 @@ StatePenalties<T>::StatePenalties(const Tape<T>& tape, const BackwardCall<T>& ca
                                   int64_t panels)
     : tape_(&tape),
       h_(tape.layers[size_t(index)].state[0].get()),
+      own_(&tape.layers[size_t(index)]),
       threads_(call.threads),
       panels_(panels) {
   const int64_t rows = tape.schedule.rows();
@@ -168,6 +169,8 @@ void StatePenalties<T>::add_omega(const double* norm_parts) {
   const int64_t rows = tape_->schedule.rows(), ld = tape_->state_ld, hidden = tape_->shape.hidden;
   const cpu::Kernels<T>& kernel = kernels<T>();
   std::vector<double> values(static_cast<size_t>(rows), 0.0);
+  const cpu::Mask<T>& mask = own_->masks.view.state;
+  const T* h = mask.bits ? own_->masked_h.get() : h_;  // as the product with W reads it
   over_rows(threads_, rows, hidden, [&](int64_t i) {
     double g_squares = 0, q_squares = 0;
     for (int64_t p = i * panels_; p < (i + 1) * panels_; ++p) {
@@ -183,7 +186,13 @@ void StatePenalties<T>::add_omega(const double* norm_parts) {
       outer += one.strength * 2 * term / g * (one.squared ? 2 * ratio : 1);
     }
     const double inner = q_squares > 0 ? 1 / std::sqrt(q_squares) : 0;
-    kernel.add_product(h_ + previous_[size_t(i)] * ld, T(outer), T(inner), hidden,
+    if (mask.bits) {  // once more than in q, for the derivative
+      const auto& offset = tape_->schedule.offset;
+      const auto above = std::upper_bound(offset.begin(), offset.end(), i);
+      T* row = products_.get() + i * ld;
+      kernel.mask_row(mask, i, i - *(above - 1), hidden, row, row);
+    }
+    kernel.add_product(h + previous_[size_t(i)] * ld, T(outer), T(inner), hidden,
                        products_.get() + i * ld);
   });
   for (const double value : values) value_ += value;

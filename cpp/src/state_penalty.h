@@ -17,7 +17,7 @@ class StatePenalties {
 
   // After the loop: the part of dL/dh_0 that comes from the penalties themselves, added to the
   // sorted rows d_initial [B, state_ld]; and the kept products become Omega's operand of W's
-  // gradient, h_{t-1} + coefficient * product. norm_parts: LayerBackward's.
+  // gradient, h_{t-1} + coefficient * product, as dropout of the state leaves both. norm_parts: LayerBackward's.
   void finish(const double* norm_parts, T* d_initial);
 
   double value() const { return value_; }  // complete after finish
@@ -29,6 +29,7 @@ class StatePenalties {
 
   const Tape<T>* tape_ = nullptr;
   const T* h_ = nullptr;  // [B + N, state_ld]
+  const LayerTape<T>* own_ = nullptr;
   int threads_ = 1;
   int64_t panels_ = 0;
   std::vector<int64_t> previous_;  // row of h before each packed row

@@ -43,14 +43,6 @@ class Tape {
   int64_t x_pairs_ld, h_pairs_ld;
   std::vector<LayerTape<T>> layers;
 
-  // Whether dL/dh reaches the step before otherwise than by the product with W: see Omega.
-  bool other_paths() const {
-    for (const LayerTape<T>& layer : layers) {
-      const cpu::Masks<T>& view = layer.masks.view;
-      if (view.state.bits || view.zoneout[0].bits) return true;
-    }
-    return false;
-  }
   int64_t state_rows() const { return shape.batch + schedule.rows(); }
   int64_t input_of(int layer) const {
     return layer == 0 ? shape.input : shape.hidden * shape.directions;

@@ -18,6 +18,7 @@ from normrnn._numbers import positive
 from normrnn.penalties import ElementwisePenalty, MatrixPenalty, resolve
 from normrnn.penalties.group_sets import GroupUse, group_sets, piece_of, split_gates
 from normrnn.penalties.groups import GroupPenalty
+from normrnn.penalties.matrix import Memory
 from normrnn.penalties.resolve import Piece, Some, inner_of, is_prox
 from normrnn.results import UpdateInfo
 from normrnn.rules import Rule
@@ -118,8 +119,9 @@ def update(
     Raises
     ------
     FloatingPointError
-        If a gradient is NaN or infinite, unless `check_finite` is False and nothing clips; names
-        the parameter, before any weight is touched.
+        If a gradient is NaN or infinite, unless `check_finite` is False and nothing clips, or a
+        weight that a penalty of whole matrices is for; names the parameter, before any weight is
+        touched.
     TypeError, ValueError
         If an argument does not fit; nothing is changed.
 
@@ -146,6 +148,9 @@ def update(
     for argument, given in {"params": params, "grads": grads}.items():
         if not isinstance(given, Mapping):
             raise TypeError(f"{argument}: expected a mapping, got {type(given).__name__}")
+    for name, w in params.items():
+        if not isinstance(w, np.ndarray):
+            raise TypeError(f"params[{name!r}]: expected a numpy.ndarray, got {type(w).__name__}")
     if params.keys() != grads.keys():
         odd = sorted(params.keys() ^ grads.keys())
         raise ValueError(f"grads: expected the names of params, got a difference in {odd}")
@@ -217,6 +222,8 @@ class MatrixTerms:
         self.pull: list[Array | None] = [None] * len(pieces)
         self.value = 0.0
         self.rule = rule
+        self.state = state
+        self.vectors: dict[str, Memory] = {}  # to be kept in the state if the core takes the step
         self.after: list[tuple[MatrixPenalty, Array, Array]] = []  # with the weights before
         for i, piece in enumerate(pieces):
             for term in piece.terms:
@@ -231,7 +238,8 @@ class MatrixTerms:
                     self.after.append((penalty, w, w.copy()))
                     continue
                 start = 0 if piece.rows is None else piece.rows.start
-                memory = state.setdefault("vectors", {}).setdefault(f"{piece.name}[{start}]", {})
+                key = f"{piece.name}[{start}]"
+                memory = self.vectors.setdefault(key, dict(state.get("vectors", {}).get(key, {})))
                 value, gradient = penalty.value_and_gradient(w, memory)
                 self.value += value
                 before = self.pull[i]
@@ -246,7 +254,9 @@ class MatrixTerms:
             )
 
     def finish(self, info: UpdateInfo) -> UpdateInfo:
-        """Take the prox steps, and return the sums with them."""
+        """Take the prox steps, keep what iterations start from, and return the sums with them."""
+        if any(self.vectors.values()):
+            self.state.setdefault("vectors", {}).update(self.vectors)
         if not self.after and not self.value:
             return info
         update_squares, param_squares = info.update_norm**2, info.param_norm**2

@@ -189,7 +189,7 @@ void layer_backward(const LayerBackward<T, E>& op, Worker& worker) {
           for (int64_t j = 0; j < count; ++j) {
             const T* own = tile + j * rows * kDenseWidth<T>;
             if (part != 1 && op.terms.products) {
-              keep_products(op, own, rows, p + j, panels, clock.begin(step + 1) + r);
+              keep_products(op, own, rows, p + j, panels, clock.begin(step + 1) + r, r);
             }
             if (part == 2) {
               add_to_d_state(op, own, rows, p + j, r);

@@ -67,17 +67,20 @@ class RowTerms<false, T> {
   NORMRNN_INLINE void finish(int64_t, int64_t) const {}
 };
 
-// A tile of the product dL/drec W of `rows` packed rows from `row` on, kept with its norms.
+// A tile of the product dL/drec W of `rows` packed rows from `row` on, as it goes on to h_{t-1},
+// kept with its norms.
 template <class T, class E>
 void keep_products(const LayerBackward<T, E>& op, const T* tile, int64_t rows, int64_t panel,
-                   int64_t panels, int64_t row) {
+                   int64_t panels, int64_t row, int64_t sequence) {
   for (int64_t m = 0; m < rows; ++m) {
+    const MaskRow<T> mask(op.masks.state, row + m, sequence + m);
     Doubles norm[2] = {};
     for (int v = 0; v < kDenseSets; ++v) {
       const int64_t unit = panel * kDenseWidth<T> + v * kLanes<T>;
       const int n = int(min_of(kLanes<T>, op.hidden - unit));
       if (n <= 0) break;
-      const Vec<T> q = first_lanes<T>(load(tile + m * kDenseWidth<T> + v * kLanes<T>), n);
+      const Vec<T> product = load(tile + m * kDenseWidth<T> + v * kLanes<T>);
+      const Vec<T> q = mask(first_lanes<T>(product, n), unit);
       store(op.terms.products + (row + m) * op.state_ld + unit, q);
       add_squares(norm, q);
     }

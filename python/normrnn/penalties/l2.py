@@ -93,7 +93,7 @@ class L2(ElementwisePenalty):
         if self.center is None:
             return None
         if isinstance(self.center, str):
-            if w.ndim != 2 or w.shape[0] % w.shape[1]:
+            if w.ndim != 2 or not w.shape[1] or w.shape[0] % w.shape[1]:
                 raise ValueError(
                     f"center: expected a stack of square matrices for 'identity', "
                     f"got {name} of shape {w.shape}"

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from normrnn._numbers import check_fields, positive
 from normrnn.penalties.base import Strength, number
 from normrnn.penalties.matrix import MatrixPenalty, Memory, leading_singular_vectors
 
@@ -14,19 +15,22 @@ from normrnn.penalties.matrix import MatrixPenalty, Memory, leading_singular_vec
 class SpectralNorm(MatrixPenalty):
     """R(W) = strength / 2 * sigma_1(W)^2, sigma_1 the largest singular value.
 
-    On ``weight_hh`` it holds the factor by which a step can stretch the state. The value and its
-    vectors come from power iteration; given a `state`, `update` starts it where it ended the last
-    time, and a step costs a few products of the matrix with a vector.
+    On ``weight_hh`` it holds the factor by which a step can stretch the state. The gradient and
+    the value beside it come from Lanczos' method; given a `state`, `update` starts it where it
+    ended the last time, and a step costs a product or two of the matrix with a vector.
 
     Parameters
     ----------
     strength : float or callable
         Factor >= 0, or a function from the number of the update to one.
+    tolerance : float
+        Vectors are good enough when ||W^T u - sigma_1 v|| <= tolerance * sigma_1, > 0; the value is
+        then off by the square of it, divided by how far apart the singular values are.
 
     References
     ----------
     Yoshida & Miyato, Spectral norm regularization for improving the generalizability of deep
-    learning, arXiv:1705.10941.
+    learning, arXiv:1705.10941, who take one power iteration per step.
 
     Examples
     --------
@@ -40,7 +44,13 @@ class SpectralNorm(MatrixPenalty):
     """
 
     strength: Strength
+    tolerance: float = 1e-3
     has_prox = False
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        check_fields(self, tolerance=positive)
 
     def value(self, w: NDArray[Any]) -> float:
         """R = strength / 2 * sigma_1^2."""
@@ -54,8 +64,8 @@ class SpectralNorm(MatrixPenalty):
     def value_and_gradient(
         self, w: NDArray[Any], memory: Memory | None = None
     ) -> tuple[float, NDArray[Any]]:
-        """Both by power iteration from where it ended the last time."""
-        sigma, u, v = leading_singular_vectors(w, memory)
+        """Both by iteration from where it ended the last time."""
+        sigma, u, v = leading_singular_vectors(w, memory, tolerance=self.tolerance)
         strength = number(self, "strength")
         gradient: NDArray[Any] = np.outer(w.dtype.type(strength * sigma) * u, v)
         return strength / 2 * sigma**2, gradient

@@ -332,9 +332,10 @@ def _backward_run(
         dU += d_pre.T @ run.x[t]
         dW += d_rec.T @ (run.states[s][0] * mask.state)
         for omega in (one for one in penalties if isinstance(one, Omega)):
-            g, q_t, s_t = (a[active[:, 0]] for a in (d_h, q, d_rec))
+            of_state = np.broadcast_to(mask.state, q.shape)
+            g, q_t, s_t, m_t = (a[active[:, 0]] for a in (d_h, q, d_rec, of_state))
             value += omega.value(g, q_t)
-            dW += omega.gradient(g, q_t, s_t)
+            dW += omega.gradient(g, q_t, s_t, m_t)
         db_ih += d_pre.sum(axis=0)
         db_hh += d_rec.sum(axis=0)
     named = zip(KINDS, (dU, dW * run.masks.weight, db_ih, db_hh), strict=True)

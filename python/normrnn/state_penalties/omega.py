@@ -66,11 +66,15 @@ class Omega(StatePenalty):
         _, term = self._outer_and_term(g, q)
         return self.strength * float(np.sum(term**2))
 
-    def gradient(self, g: Array, q: Array, s: Array) -> Array:
-        """dR/dW [H, H] of steps in rows: g, q and s [N, H]; of s's dtype."""
+    def gradient(self, g: Array, q: Array, s: Array, mask: Array | float = 1.0) -> Array:
+        """dR/dW [H, H] of steps in rows: g, q and s [N, H]; of s's dtype.
+
+        mask: what dropout of the state multiplied s W by, [N, H].
+        """
         outer, _ = self._outer_and_term(g, q)
         norm = np.linalg.norm(q.astype(np.float64), axis=1)
-        unit = q / np.where(norm == 0, 1, norm)[:, None]  # at q = 0 the derivative of least size
+        # At q = 0 the derivative of least size.
+        unit = mask * q / np.where(norm == 0, 1, norm)[:, None]
         gradient: Array = self.strength * (outer[:, None] * s).T @ unit
         return gradient.astype(s.dtype)
 
