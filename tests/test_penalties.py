@@ -421,11 +421,19 @@ def test_iteration_starts_where_it_ended() -> None:
     assert np.linalg.norm(kept) == pytest.approx(1)
     near = w + 1e-6 * rng.standard_normal(w.shape)
     exact = np.linalg.svd(near, compute_uv=False)[0]
-    # One product each way is enough from there, and far from enough from anywhere else.
-    warm, _, _ = leading_singular_vectors(near, memory, most=1)
+    # A product each way is nearly enough from there, and far from enough from anywhere else.
     cold, _, _ = leading_singular_vectors(near, most=1)
-    assert warm == pytest.approx(exact, rel=1e-9)
     assert cold < 0.9 * exact
+    warm, _, _ = leading_singular_vectors(near, memory, most=1)
+    assert warm == pytest.approx(exact, rel=1e-3)
+    # Another direction that has become the larger one is found, though the old vector is still
+    # singular and has no part in it.
+    memory = {}
+    assert leading_singular_vectors(np.diag([1.0, 0.9, 0.1]), memory)[0] == pytest.approx(1)
+    memory["right"] = np.eye(3)[0]
+    sigma, _, v = leading_singular_vectors(np.diag([1.0, 1.05, 0.1]), memory)
+    assert sigma == pytest.approx(1.05)
+    assert abs(v[1]) == pytest.approx(1)
     for other in ({"right": np.ones(3)}, {"right": np.zeros(30)}):  # of another matrix, or none
         sigma, u, v = leading_singular_vectors(w, other)
         np.testing.assert_allclose(w @ v, sigma * u, atol=1e-5)

@@ -14,6 +14,10 @@ from normrnn.penalties.base import Penalty
 #: What a penalty remembers of a parameter between updates: vectors to start an iteration from.
 Memory = dict[str, NDArray[Any]]
 
+#: Share of a warm start that is drawn anew: a direction that the old vector has no part in may have
+#: the larger singular value by now.
+NOISE = 0.02
+
 #: Vectors on each side that Lanczos' method keeps before it begins again from the best of them.
 BASIS = 20
 
@@ -94,9 +98,11 @@ def leading_singular_vectors(
     >>> round(sigma, 9), abs(v).round(6).tolist()
     (3.0, [0.0, 1.0])
     """
-    start: NDArray[Any] = np.zeros(0) if memory is None else memory.get("right", np.zeros(0))
-    if start.shape != (w.shape[1],) or not np.any(start):
-        start = np.random.default_rng(0).standard_normal((w.shape[1],))
+    start = np.random.default_rng(0).standard_normal((w.shape[1],))
+    start /= np.linalg.norm(start)
+    kept = None if memory is None else memory.get("right")
+    if kept is not None and kept.shape == start.shape:
+        start = kept + NOISE * start
     v: NDArray[Any] = np.asarray(start / np.linalg.norm(start), w.dtype)
     done, arrived = 0, False
     while not arrived:

@@ -181,6 +181,9 @@ def _terms(argument: str, some: Some, step: int) -> tuple[One, ...]:
     for term in terms:
         if not isinstance(term, Penalty | Prox):
             raise TypeError(f"{argument}: expected a penalty, got {type(term).__name__}")
+    terms = tuple(
+        Prox(term.penalty.at(step)) if isinstance(term, Prox) else term.at(step) for term in terms
+    )
     for kind, words in _KINDS:
         same = [type(inner_of(term)).__name__ for term in terms if _is(inner_of(term), kind)]
         if len(same) > 1:
@@ -190,9 +193,7 @@ def _terms(argument: str, some: Some, step: int) -> tuple[One, ...]:
         raise ValueError(
             f"{argument}: expected at most one Prox or constraint, got {' and '.join(proxes)}"
         )
-    return tuple(
-        Prox(term.penalty.at(step)) if isinstance(term, Prox) else term.at(step) for term in terms
-    )
+    return terms
 
 
 def _is(penalty: Penalty, kind: type) -> bool:

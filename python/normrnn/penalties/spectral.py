@@ -17,7 +17,7 @@ class SpectralNorm(MatrixPenalty):
 
     On ``weight_hh`` it holds the factor by which a step can stretch the state. The gradient and
     the value beside it come from Lanczos' method; given a `state`, `update` starts it where it
-    ended the last time, and a step costs a product or two of the matrix with a vector.
+    ended the last time, and a step costs a few products of the matrix with a vector.
 
     Parameters
     ----------
