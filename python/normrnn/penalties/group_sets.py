@@ -63,10 +63,13 @@ def split_gates(pieces: Sequence[Piece], params: Params) -> list[Piece]:
         if not any(_groups(term) == "gates" for term in piece.terms):
             result.append(piece)
             continue
-        gates = gates_of(piece.name, params)
-        start, stop, _ = (piece.rows or slice(None)).indices(len(params[piece.name]))
-        height = len(params[piece.name]) // max(len(gates), 1)
         terms = tuple(_with_groups(term, "matrix") for term in piece.terms)
+        gates = gates_of(piece.name, params)
+        if not gates:
+            result.append(replace(piece, terms=terms))
+            continue
+        start, stop, _ = (piece.rows or slice(None)).indices(len(params[piece.name]))
+        height = len(params[piece.name]) // len(gates)
         result += [
             Piece(piece.name, slice(row, row + height), terms, piece.source)
             for row in range(start, stop, height)
