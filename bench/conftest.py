@@ -95,7 +95,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
     for (test, point, engine), bench in rows.items():
         if engine == "core":
             peaks = ", ".join(
-                f"{v:.0%} of {k.split('of ')[1]}" for k, v in bench.extra_info.items()
+                f"{v:.0%} of {k.split('of ')[1]}" if k.startswith("fraction") else f"{v} x {k}"
+                for k, v in bench.extra_info.items()
             )
             other = rows.get((test, point, "numpy"))
             ratio = f"{other.stats.median / bench.stats.median:7.1f} x numpy" if other else ""

@@ -10,10 +10,10 @@ import numpy as np
 import normrnn as nr
 from normrnn import _core
 
-GATES = {name: gates for name, (gates, _) in _core.cells().items()}
 # Numbers of each unit and step that back-propagation reads: states, activated gates, and for the
 # GRU also the recurrent part of its candidate.
 TAPE = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 5, "lstm": 6}
+GATES = {name: _core.cells()[name][0] for name in TAPE}  # the cells that other libraries have
 
 
 class Point(NamedTuple):

@@ -59,15 +59,22 @@ def in_float64(arrays: ProblemArrays) -> ProblemArrays:
 
 
 def assert_close(
-    actual: dict[str, np.ndarray], expected: dict[str, np.ndarray], dtype: str
+    actual: dict[str, np.ndarray],
+    expected: dict[str, np.ndarray],
+    dtype: str,
+    amplification: float = 1,
 ) -> None:
-    """Compare by name: dtype, shape, and every element within TOLERANCE."""
+    """Compare by name: dtype, shape, and every element within TOLERANCE times amplification."""
     assert actual.keys() == expected.keys()
     for name, array in actual.items():
         assert array.dtype == dtype, name
         scale = max(1.0, np.max(np.abs(expected[name]), initial=0))
         np.testing.assert_allclose(
-            array, expected[name], rtol=0, atol=TOLERANCE[dtype] * scale, err_msg=name
+            array,
+            expected[name],
+            rtol=0,
+            atol=amplification * TOLERANCE[dtype] * scale,
+            err_msg=name,
         )
 
 

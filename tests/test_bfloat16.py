@@ -32,14 +32,16 @@ def test_agrees_with_the_reference(cell: str, inputs: int, hidden: int) -> None:
     np.testing.assert_array_equal(no_tape.y, rounded.y)
     # A last bit of h can decide how h is rounded, so agreement is not to the last bit; but it is
     # far closer than the rounding itself.
-    assert spread(rounded.y, plain.y) > 0
-    assert spread(rounded.y, expected.y) < 0.3 * spread(rounded.y, plain.y)
+    if hidden > 1 or not reference.CELLS[cell].layer_norm:  # one number, normalised, is 0
+        assert spread(rounded.y, plain.y) > 0
+    assert spread(rounded.y, expected.y) <= 0.3 * spread(rounded.y, plain.y)
     np.testing.assert_allclose(rounded.y, expected.y, atol=4e-3)
     got = nr.backward(rounded.tape, dy)
     wanted, exact = reference.backward(expected.tape, dy), nr.backward(plain.tape, dy)
-    assert spread(got.x, wanted.x) < 0.3 * spread(got.x, exact.x)
+    assert spread(got.x, wanted.x) <= 0.3 * spread(got.x, exact.x)
     for name, gradient in wanted.params.items():
-        bound = 0.5 * spread(got.params[name], exact.params[name]) + 1e-6
+        # What depends on no product differs by the order of its sum alone: a few float32 ulp of 10.
+        bound = 0.5 * spread(got.params[name], exact.params[name]) + 4e-6
         assert spread(got.params[name], gradient) <= bound, name
 
 

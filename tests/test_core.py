@@ -20,7 +20,7 @@ SMALL = Problem("gru", 4, 3, 2, 5, 1, False, True, False, None, True, "float64",
 def check(problem: Problem) -> None:
     arrays = problem.arrays()
     expected = outcome(reference, problem, in_float64(arrays))
-    assert_close(outcome(nr, problem, arrays), expected, problem.dtype)
+    assert_close(outcome(nr, problem, arrays), expected, problem.dtype, problem.amplification)
 
 
 @settings(max_examples=300)
@@ -115,7 +115,8 @@ def test_truncated_back_propagation_joins_up(problem: Problem, cut: int) -> None
         {"x": np.concatenate([sooner.x, later.x]), "h0": sooner.h0}, {"x": grads.x, "h0": grads.h0}
     )
     sums = {name: g + later.params[name] for name, g in sooner.params.items()}
-    assert_close(sums, grads.params, problem.dtype)  # another order of summation
+    # another order of summation
+    assert_close(sums, grads.params, problem.dtype, problem.amplification)
 
 
 @given(problem=problems(cells=CELLS, max_layers=2))

@@ -6,17 +6,15 @@
 namespace normrnn::bindings {
 namespace {
 
-constexpr const char* kKinds[] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh"};
-
 // Made once and kept: making a name again and again took longer than a step of a small network.
-const py::str& name_of(int kind, int layer, int direction) {
+const py::str& name_of(Kind kind, int layer, int direction) {
   // A deque, for names in use stay where they are. It outlives the interpreter.
   static std::deque<py::str>& names = *new std::deque<py::str>;
-  const size_t index = size_t((layer * 2 + direction) * 4 + kind);
+  const size_t index = size_t((layer * 2 + direction) * kKinds + int(kind));
   while (names.size() <= index) {
     const size_t next = names.size();
-    names.emplace_back(std::string(kKinds[next % 4]) + "_l" + std::to_string(next / 8) +
-                       (next / 4 % 2 ? "_reverse" : ""));
+    names.emplace_back(std::string(kind_name(Kind(next % kKinds))) + "_l" +
+                       std::to_string(next / (2 * kKinds)) + (next / kKinds % 2 ? "_reverse" : ""));
   }
   return names[index];
 }
@@ -36,15 +34,15 @@ py::array weight(const py::str& name, const py::dict& params, bool float32, cons
 Network read_network(const std::string& cell, const py::dict& params) {
   Network net{};
   net.cell = cells()[index_of("cell", cell_names(), cell)];
-  const auto has = [&](int kind, int layer, int d) {
+  const auto has = [&](Kind kind, int layer, int d) {
     return params.contains(name_of(kind, layer, d));
   };
-  while (has(0, net.shape.layers, 0)) ++net.shape.layers;
+  while (has(Kind::kWeightIh, net.shape.layers, 0)) ++net.shape.layers;
   if (net.shape.layers == 0) {
     refuse_value("params", "a parameter named 'weight_ih_l0'", "none of that name");
   }
-  net.shape.directions = has(0, 0, 1) ? 2 : 1;
-  net.bias = has(2, 0, 0);
+  net.shape.directions = has(Kind::kWeightIh, 0, 1) ? 2 : 1;
+  net.kinds = kinds_of(net.cell, has(Kind::kBiasIh, 0, 0));
 
   const py::array first = as_array("weight_ih_l0", params["weight_ih_l0"]);
   net.float32 = is_float32("weight_ih_l0", first);
@@ -53,18 +51,19 @@ Network read_network(const std::string& cell, const py::dict& params) {
     refuse_value("weight_ih_l0", "shape (" + std::to_string(gates) + "*H, I) with H > 0",
                  text_of(dims_of(first)));
   }
-  const py::ssize_t hidden = first.shape(0) / gates, rows = first.shape(0);
+  const py::ssize_t hidden = first.shape(0) / gates;
   net.shape.hidden = hidden;
   net.shape.input = first.shape(1);
   for (int layer = 0; layer < net.shape.layers; ++layer) {
     const py::ssize_t inputs = layer ? net.shape.directions * hidden : first.shape(1);
     for (int d = 0; d < net.shape.directions; ++d) {
-      const Dims dims[] = {{rows, inputs}, {rows, hidden}, {rows}, {rows}};
-      for (int kind = 0; kind < net.per_direction(); ++kind) {
+      for (const Kind kind : net.kinds) {
         const py::str& name = name_of(kind, layer, d);
-        net.arrays.push_back(weight(name, params, net.float32, dims[kind]));
+        const std::vector<int64_t> shape = shape_of(net.cell, kind, inputs, hidden);
+        const Dims dims(shape.begin(), shape.end());
+        net.arrays.push_back(weight(name, params, net.float32, dims));
         net.names.push_back(name);
-        net.dims.push_back(dims[kind]);
+        net.dims.push_back(dims);
       }
     }
   }

@@ -9,13 +9,11 @@ namespace normrnn::bindings {
 struct Network {
   CellFacts cell;
   Shape shape;  // times and batch left 0
-  bool bias;
   bool float32;
-  std::vector<py::str> names;     // layer by layer, direction by direction: ih, hh, [b_ih, b_hh]
+  std::vector<Kind> kinds;        // of the parameters of each direction of each layer
+  std::vector<py::str> names;     // layer by layer, direction by direction, kind by kind
   std::vector<py::array> arrays;  // contiguous, in the order of names
   std::vector<Dims> dims;
-
-  int per_direction() const { return bias ? 4 : 2; }
 };
 
 // Checks every name, dtype and shape. A weight that is not contiguous is copied.
@@ -24,16 +22,13 @@ Network read_network(const std::string& cell, const py::dict& params);
 // The pointers, one set per layer and direction; Out is Weights<T> or WeightGradients<T>.
 template <class Out, class Pointer>
 std::vector<Out> by_direction(const Network& net, Pointer&& pointer) {
+  static constexpr decltype(&Out::ih) kMembers[kKinds] = {
+      &Out::ih,      &Out::hh,      &Out::b_ih,   &Out::b_hh,
+      &Out::gain_ih, &Out::gain_hh, &Out::gain_c, &Out::b_c};
   std::vector<Out> all;
-  const int step = net.per_direction();
-  for (int i = 0; i < int(net.names.size()); i += step) {
+  for (int i = 0; i < int(net.names.size());) {
     Out one;
-    one.ih = pointer(i);
-    one.hh = pointer(i + 1);
-    if (net.bias) {
-      one.b_ih = pointer(i + 2);
-      one.b_hh = pointer(i + 3);
-    }
+    for (const Kind kind : net.kinds) one.*kMembers[int(kind)] = pointer(i++);
     all.push_back(one);
   }
   return all;

@@ -52,6 +52,17 @@ void register_config(py::module_& m) {
     }
     return d;
   });
+  m.def(
+      "parameter_shapes",
+      [](const std::string& cell, int64_t inputs, int64_t hidden, bool bias) {
+        const CellFacts& facts = cells()[size_t(index_of("cell", cell_names(), cell))];
+        py::dict d;
+        for (const Kind kind : kinds_of(facts, bias)) {
+          d[kind_name(kind)] = py::tuple(py::cast(shape_of(facts, kind, inputs, hidden)));
+        }
+        return d;
+      },
+      py::arg("cell"), py::arg("inputs"), py::arg("hidden"), py::arg("bias"));
   m.def("rules", [] {
     py::dict d;
     for (const RuleFacts& rule : rules()) d[rule.name.c_str()] = rule.slots;

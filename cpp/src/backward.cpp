@@ -6,6 +6,7 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "norms.h"
 #include "sequence.h"
 #include "state_penalty.h"
 
@@ -38,13 +39,12 @@ class BackwardPass {
         cell_(*tape.cell),
         kernels_(kernels<T>()),
         panels_(panels_of(shape_.hidden, kernels_.panel_width)),
-        gates_ld_(padded_row<T>((cell_.gates + cell_.split) * shape_.hidden, kernels_.lanes)),
+        gates_ld_(padded_row<T>(all_gates() * shape_.hidden, kernels_.lanes)),
         gate_operands_(
             kSame ? shape_.hidden
                   : cpu::operands_of<E>(panels_of(shape_.hidden, kernels_.lanes) * kernels_.lanes)),
-        operands_ld_(
-            kSame ? gates_ld_
-                  : padded_row<E>((cell_.gates + cell_.split) * gate_operands_, kernels_.lanes)) {}
+        operands_ld_(kSame ? gates_ld_
+                           : padded_row<E>(all_gates() * gate_operands_, kernels_.lanes)) {}
 
   // Returns the value of the state penalties.
   double run() {
@@ -91,12 +91,19 @@ class BackwardPass {
     Buffer<T> d_state;
     Buffer<double> norm_parts;
     StatePenalties<T> penalties;
+    // Cells with layer norm
+    Buffer<T> norm_parameters, d_rec, norm_rows;
+    Buffer<E> rec_operands;
+    Buffer<double> d_diagonal;  // diagonal cells
   };
   struct Layer {
     Buffer<T> d_gates[2];
     Buffer<E> operands[2];  // the same in bfloat16
     Direction direction[2];
   };
+
+  // Gates of a row of d_gates.
+  int all_gates() const { return cell_.gates + cell_.split + cell_.inner; }
 
   // dL/d output of a layer, [N, outputs_ld]
   int64_t outputs_ld() const {
@@ -120,8 +127,10 @@ class BackwardPass {
   }
 
   LayerCost cost() const {
-    return {panels_, cell_.gates * shape_.hidden * shape_.hidden,
-            int64_t(sizeof(E)) / cpu::kNumbersIn<E>, kernels_.lanes};
+    constexpr int64_t kElementwise = 8;  // about as many multiply-adds for each unit
+    const int64_t depth = cell_.diagonal ? kElementwise : shape_.hidden;
+    return {panels_, cell_.gates * shape_.hidden * depth, int64_t(sizeof(E)) / cpu::kNumbersIn<E>,
+            kernels_.lanes, sharing_of(cell_)};
   }
 
   void through_time(int layer, Layer& one) {
@@ -133,12 +142,14 @@ class BackwardPass {
         });
     for (int d = 0; d < shape_.directions; ++d) {
       finish(layer * shape_.directions + d, one.direction[d]);
+      if (cell_.layer_norm) norm_gradients(layer * shape_.directions + d, one.direction[d].op);
     }
   }
 
   // Whether a layer and the one below it are expected to be faster at the same time.
   bool two_in_step(int layer) const {
     if (call_.threads < 2 || shape_.directions > 1 || layer == 0) return false;
+    if (sharing_of(cell_) != Sharing::kAny) return false;
     LayerCost below = cost();  // which also does the product with U of the layer above
     below.row_work *= 2;
     const Plan whole = make_plan(schedule_, cost(), call_.threads);
@@ -172,7 +183,9 @@ class BackwardPass {
     const LayerTape<T>& own = tape_.at(layer, d);
     const int64_t block = shape_.batch * shape_.hidden;
     const T* weight_hh = own.weight_hh.get() ? own.weight_hh.get() : tape_.weights[index].hh;
-    to.recurrent = pack_gate_rows(weight_hh, shape_.hidden, [](int g) { return g; });
+    if (!cell_.diagonal) {
+      to.recurrent = pack_gate_rows(weight_hh, shape_.hidden, [](int g) { return g; });
+    }
     to.d_state = Buffer<T>(product(cell_.states, shape_.batch, tape_.state_ld));
     for (int s = 0; s < cell_.states; ++s) {
       const T* final = call_.d_final[s] ? call_.d_final[s] + index * block : nullptr;
@@ -202,6 +215,65 @@ class BackwardPass {
     op.norm_parts = to.norm_parts.get();
     to.penalties = StatePenalties<T>(tape_, call_, index, panels_);
     op.terms = to.penalties.terms();
+    if (cell_.layer_norm) prepare_norms(index, own, to);
+    if (cell_.diagonal) {
+      to.d_diagonal = Buffer<double>(product(panels_, kernels_.panel_width));
+      std::fill_n(to.d_diagonal.get(), panels_ * kernels_.panel_width, 0.0);
+      op.d_diagonal = to.d_diagonal.get();
+      op.diagonal = weight_hh;
+      op.diagonal_h = own.masked_h.get() ? own.masked_h.get() : own.state[0].get();
+    }
+  }
+
+  // What cells with layer norm need besides.
+  void prepare_norms(int index, const LayerTape<T>& own, Direction& to) {
+    cpu::LayerBackward<T, E>& op = to.op;
+    to.norm_parameters = norm_parameters(cell_, tape_.weights[index], shape_.hidden, op.norms);
+    norm_rows_of(own, kernels_.lanes, op.norms);
+    op.norms.keep = true;
+    op.d_rec_ld = padded_row<T>(cell_.gates * shape_.hidden, kernels_.lanes);
+    to.d_rec = Buffer<T>(product(schedule_.rows(), op.d_rec_ld));
+    op.d_rec = to.d_rec.get();
+    if constexpr (kSame) {
+      op.rec_operands = op.d_rec;
+      op.rec_operands_ld = op.d_rec_ld;
+    } else {
+      op.rec_operands_ld = padded_row<E>(cell_.gates * gate_operands_, kernels_.lanes);
+      to.rec_operands = Buffer<E>(product(schedule_.rows(), op.rec_operands_ld));
+      op.rec_operands = to.rec_operands.get();
+    }
+    op.norm_rows_ld = padded_row<T>(cell_.inner * shape_.hidden, kernels_.lanes);
+    to.norm_rows = Buffer<T>(product(call_.threads, op.norm_rows_ld));
+    op.norm_rows = to.norm_rows.get();
+  }
+
+  // After the loop of a cell with layer norm: dL/d U x in the input's part of d_gates, and the
+  // gradients of gains and biases.
+  void norm_gradients(int index, const cpu::LayerBackward<T, E>& op) {
+    cpu::NormGradients<T, E> sums{};
+    sums.layer = &op;
+    sums.rows = schedule_.rows();
+    for (const cpu::Norm<T>& norm : op.norms.of) sums.sums_size += 2 * norm.width;
+    const int64_t blocks = panels_of(sums.rows, cpu::kNormBlock);
+    Buffer<T> memory(product(blocks + 1, sums.sums_size));
+    sums.sums = memory.get();
+    sums.parts = sums.sums + sums.sums_size;
+    run_parallel(workers_for(sums.rows * sums.sums_size, call_.threads),
+                 [&](Worker& worker) { with_operands<E>(cell_).norm_gradients(sums, worker); });
+    const WeightGradients<T>& out = call_.d[index];
+    T* const to[cpu::kNormKinds][2] = {
+        {out.gain_ih, out.b_ih}, {out.gain_hh, out.b_hh}, {out.gain_c, out.b_c}};
+    const T* from = sums.sums;
+    for (int kind = 0; kind < cpu::kNormKinds; ++kind) {
+      const int64_t width = op.norms.of[kind].width;
+      for (T* array : to[kind]) {
+        for (int64_t g = 0; array && g < width / shape_.hidden; ++g) {
+          const int place = kind == cpu::kInputNorm ? place_of_input(cell_, int(g)) : int(g);
+          std::copy_n(from + place * shape_.hidden, shape_.hidden, array + g * shape_.hidden);
+        }
+        from += width;
+      }
+    }
   }
 
   void finish(int index, Direction& from) {
@@ -245,8 +317,9 @@ class BackwardPass {
       previous[d] = schedule_.previous_rows(d == 1);
       cpu::Outer<T> op{};
       op.rows = schedule_.rows();
-      op.a = from.d_gates[d].get() + cell_.split * hidden;
-      op.a_ld = gates_ld_;
+      const cpu::LayerBackward<T, E>& loop = from.direction[d].op;
+      op.a = cell_.layer_norm ? loop.d_rec : loop.d_gates + cell_.split * hidden;
+      op.a_ld = cell_.layer_norm ? loop.d_rec_ld : gates_ld_;
       op.block[0] = {0, 0, rows};
       op.blocks = 1;
       const LayerTape<T>& own = tape_.at(layer, d);
@@ -260,14 +333,16 @@ class BackwardPass {
       op.columns = hidden;
       op.c = out.hh;
       op.c_ld = hidden;
-      op.sums = out.b_hh;
-      ops.push_back(op);
-      op.a = from.d_gates[d].get();
+      op.sums = cell_.layer_norm ? nullptr : out.b_hh;
+      if (!cell_.diagonal) ops.push_back(op);
+      op.a = loop.d_gates;
+      op.a_ld = gates_ld_;
       op.blocks = input_blocks(cell_, hidden, op.block);
       op.map = nullptr;
       op.c_ld = tape_.input_of(layer);
       // Without split gates both biases have the same gradient, and it is summed once.
-      op.sums = cell_.split || !out.b_hh ? out.b_ih : nullptr;
+      op.sums = cell_.split || cell_.diagonal || !out.b_hh ? out.b_ih : nullptr;
+      if (cell_.layer_norm) op.sums = nullptr;
       op.c = out.ih;
       for (int s = 0; s < segments; ++s) {
         op.b = input[s].a;
@@ -283,9 +358,14 @@ class BackwardPass {
                  [&](Worker& worker) { kernels_.outer(ops.data(), int(ops.size()), worker); });
     for (int d = 0; d < shape_.directions; ++d) {
       const WeightGradients<T>& out = call_.d[layer * shape_.directions + d];
-      if (out.b_ih && out.b_hh && !cell_.split) std::copy_n(out.b_hh, rows, out.b_ih);
+      if (cell_.diagonal) {
+        std::copy_n(from.direction[d].d_diagonal.get(), hidden, out.hh);
+        if (out.b_hh) std::copy_n(out.b_ih, rows, out.b_hh);
+      } else if (out.b_ih && out.b_hh && !cell_.split && !cell_.layer_norm) {
+        std::copy_n(out.b_hh, rows, out.b_ih);
+      }
       if (const cpu::Mask<T>& mask = tape_.at(layer, d).masks.weight_hh.view; mask.bits) {
-        mask_matrix<T>(mask, rows, hidden, out.hh, out.hh, call_.threads);
+        mask_matrix<T>(mask, cell_.diagonal ? 1 : rows, hidden, out.hh, out.hh, call_.threads);
       }
     }
   }
@@ -300,17 +380,11 @@ class BackwardPass {
     op.c = d_input;
     for (int d = 0; d < shape_.directions; ++d) {
       packed[d] = pack_gate_rows(tape_.weights[layer * shape_.directions + d].ih, op.columns,
-                                 [&](int g) { return place_of_input(g); });
+                                 [&](int g) { return place_of_input(cell_, g); });
       op.segment[d] = {from.direction[d].op.operands, operands_ld_, cell_.gates * gate_operands_,
                        packed[d].get()};
     }
     return op;
-  }
-
-  // Place of a gate among those that the input saw; see Layout in cpu/layer-inl.h.
-  int place_of_input(int gate) const {
-    const int shared = cell_.gates - cell_.split;
-    return gate < shared ? cell_.split + gate : gate - shared;
   }
 
   // A weight [G*H, columns] as panels over its columns, gate g at place(g).
@@ -348,8 +422,8 @@ class BackwardPass {
 
 template <class T>
 double backward(const Tape<T>& tape, const BackwardCall<T>& call) {
-  if (!tape.frozen && weights_fingerprint(tape.weights, tape.shape, tape.cell->gates,
-                                          call.threads) != tape.fingerprint) {
+  if (!tape.frozen &&
+      weights_fingerprint(tape.weights, tape.shape, *tape.cell, call.threads) != tape.fingerprint) {
     throw std::invalid_argument(
         "tape: expected the weights of its forward pass, got weights that were changed since");
   }

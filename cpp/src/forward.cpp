@@ -1,6 +1,7 @@
 // Forward pass of a stack: layer by layer, direction by direction.
 #include <algorithm>
 
+#include "norms.h"
 #include "packing.h"
 
 namespace normrnn {
@@ -58,7 +59,40 @@ struct Direction {
   cpu::LayerForward<T, E> op{};
   PackedForward<T, E> packed;
   Buffer<T> product;
+  Buffer<T> norm_parameters, gate_rows;
 };
+
+// Most rows of U x that are made ahead of their steps: those that stay in a core's cache, and at
+// least a few tiles.
+template <class T>
+int64_t rows_ahead(const Tape<T>& tape, int64_t row, int workers) {
+  constexpr int64_t kBytes = 1 << 18, kFewestRows = 48;
+  const int64_t fitting = workers * kBytes / (row * int64_t(sizeof(T)));
+  return std::min(tape.schedule.rows(), std::max({4 * tape.shape.batch, kFewestRows, fitting}));
+}
+
+// What cells with layer norm need besides.
+template <class T, class E>
+void prepare_norms(const ForwardCall<T>& call, const Tape<T>& tape, const Weights<T>& weights,
+                   LayerTape<T>& own, Direction<T, E>& to) {
+  const cpu::CellKernels<T>& cell = *tape.cell;
+  const int lanes = kernels<T>().lanes;
+  const int64_t units = panels_of(call.shape.hidden, cell.panel_units) * cell.panel_units;
+  cpu::LayerForward<T, E>& op = to.op;
+  to.norm_parameters = norm_parameters(cell, weights, call.shape.hidden, op.norms);
+  op.norms.keep = call.need_grad;
+  op.gate_rows_ld = padded_row<T>(units * (cell.gates + cell.split + cell.inner), lanes);
+  to.gate_rows = Buffer<T>(product(call.threads, op.gate_rows_ld));
+  op.gate_rows = to.gate_rows.get();
+  op.product_rows = rows_ahead(tape, units * cell.gates, call.threads);
+  for (int kind = 0; kind < cpu::kNormKinds; ++kind) {
+    int64_t rows = kind == cpu::kInputNorm ? op.product_rows : call.shape.batch;
+    if (call.need_grad) rows = tape.schedule.rows();
+    own.raw[kind] = Buffer<T>(product(rows, padded_row<T>(op.norms.of[kind].width, lanes)));
+    own.moments[kind] = Buffer<T>(product(rows, op.norms.of[kind].width ? 2 : 0));
+  }
+  norm_rows_of(own, lanes, op.norms);
+}
 
 template <class T, class E>
 void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direction<T, E>& to) {
@@ -85,7 +119,7 @@ void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direct
   if (!packed) {
     Weights<T> weights = call.weights[size_t(index)];
     if (const cpu::Mask<T>& mask = own.masks.weight_hh.view; mask.bits) {
-      const int64_t rows = cell.gates * shape.hidden;
+      const int64_t rows = cell.diagonal ? 1 : cell.gates * shape.hidden;
       own.weight_hh = Buffer<T>(product(rows, shape.hidden));
       mask_matrix(mask, rows, shape.hidden, weights.hh, own.weight_hh.get(), call.threads);
       weights.hh = own.weight_hh.get();
@@ -131,6 +165,10 @@ void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direct
     op.tape = own.gates.get();
     op.tape_ld = tape.state_ld;
   }
+  if (cell.layer_norm) prepare_norms(call, tape, call.weights[size_t(index)], own, to);
+  if (cell.diagonal) {
+    op.diagonal = own.weight_hh.get() ? own.weight_hh.get() : call.weights[size_t(index)].hh;
+  }
   if (last) {
     op.y = {call.y + d * shape.hidden, shape.directions * shape.hidden, schedule.slots()};
   } else if (op.masks.output.bits) {
@@ -143,18 +181,15 @@ void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direct
   }
 }
 
-// Room for U x of as many steps as stay in a core's cache, and of at least a few tiles.
 template <class T, class E>
 void take_plan(const Tape<T>& tape, const Plan& plan, Direction<T, E>& to) {
-  constexpr int64_t kBytes = 1 << 18, kFewestRows = 48;
+  const cpu::CellKernels<T>& cell = *tape.cell;
   cpu::LayerForward<T, E>& op = to.op;
   op.row_begin = plan.rows();
-  if (!plan.input_ahead) return;
-  const cpu::CellKernels<T>& cell = *tape.cell;
+  if (!plan.input_ahead || cell.layer_norm) return;
   op.product_ld =
       panels_of(op.hidden, cell.panel_units) * cell.panel_units * (cell.gates + cell.split);
-  const int64_t fitting = kBytes / (op.product_ld * int64_t(sizeof(T)));
-  op.product_rows = std::min(tape.schedule.rows(), std::max({4 * op.batch, kFewestRows, fitting}));
+  op.product_rows = rows_ahead(tape, op.product_ld, 1);
   to.product = Buffer<T>(product(op.product_rows, op.product_ld));
   op.input_product = to.product.get();
 }
@@ -180,9 +215,9 @@ void copy_final(const ForwardCall<T>& call, const Tape<T>& tape, int index,
 template <class T, class E>
 LayerCost cost_of(const Tape<T>& tape, int layer) {
   const cpu::CellKernels<T>& cell = *tape.cell;
-  const int64_t depth = tape.input_of(layer) + tape.shape.hidden;
+  const int64_t depth = tape.input_of(layer) + (cell.diagonal ? 0 : tape.shape.hidden);
   return {panels_of(tape.shape.hidden, cell.panel_units), depth * tape.shape.hidden * cell.gates,
-          int64_t(sizeof(E)) / cpu::kNumbersIn<E>, kernels<T>().lanes};
+          int64_t(sizeof(E)) / cpu::kNumbersIn<E>, kernels<T>().lanes, sharing_of(cell)};
 }
 
 template <class T, class E>
@@ -205,6 +240,7 @@ void forward_layer(const ForwardCall<T>& call, Tape<T>& tape, int layer) {
 template <class T, class E>
 bool forward_in_step(const ForwardCall<T>& call, Tape<T>& tape, int layer) {
   if (call.threads < 2 || call.shape.directions > 1 || layer + 1 >= call.shape.layers) return false;
+  if (sharing_of(*tape.cell) != Sharing::kAny) return false;
   Plan alone[2], whole[2];
   for (int i = 0; i < 2; ++i) {
     const LayerCost cost = cost_of<T, E>(tape, layer + i);
@@ -259,8 +295,7 @@ std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call) {
   tape->layers.resize(size_t(call.shape.layers * call.shape.directions));
   tape->frozen = call.packed != nullptr;
   if (call.need_grad && !tape->frozen) {
-    tape->fingerprint =
-        weights_fingerprint(call.weights, call.shape, tape->cell->gates, call.threads);
+    tape->fingerprint = weights_fingerprint(call.weights, call.shape, *tape->cell, call.threads);
   }
   tape->bf16 = sizeof(T) == 4 && call.bf16;
   if (call.need_grad || !tape->bf16 || call.dropout.input > 0) take_input(call, *tape, lanes);

@@ -14,13 +14,16 @@ PackedForward<T, E> pack_direction(const cpu::CellKernels<T>& cell, const Weight
   for (int s = 0; s < segments; ++s) {
     packed.input[s] = Buffer<E>(product(panels, width, cpu::operands_of<E>(k)));
   }
-  packed.recurrent = Buffer<E>(product(panels, width, cpu::operands_of<E>(hidden)));
+  if (!cell.diagonal) {
+    packed.recurrent = Buffer<E>(product(panels, width, cpu::operands_of<E>(hidden)));
+  }
   packed.bias = Buffer<T>(panels * cell.panel_units * (cell.gates + cell.split));
   cell.pack_bias(w.b_ih, w.b_hh, hidden, packed.bias.get());
   parallel_for(threads, panels, panels * width * (ld + hidden), [&](int64_t p) {
     for (int s = 0; s < segments; ++s) {
       kernel.pack_input(w.ih + s * k, ld, k, hidden, p, p + 1, packed.input[s].get());
     }
+    if (cell.diagonal) return;
     kernel.pack_recurrent(w.hh, hidden, hidden, hidden, p, p + 1, packed.recurrent.get());
   });
   return packed;

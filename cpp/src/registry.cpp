@@ -27,11 +27,48 @@ std::vector<std::string> names_of(const std::vector<Facts>& all) {
 }  // namespace
 
 const std::vector<CellFacts>& cells() {
-#define NORMRNN_CELL(name, type) {name, type::kGates, type::kStates, type::kCandidate},
+#define NORMRNN_CELL(name, type) \
+  {name,                         \
+   Products<type>::kGates,       \
+   type::kStates,                \
+   kHasLayerNorm<type>,          \
+   kNormsState<type>,            \
+   kIsDiagonal<type>},
   static const std::vector<CellFacts> all = {
 #include "cells/cells.def"
   };
   return all;
+}
+
+const char* kind_name(Kind kind) {
+  static constexpr const char* kNames[kKinds] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh",
+                                                 "gain_ih",   "gain_hh",   "gain_c",  "bias_c"};
+  return kNames[int(kind)];
+}
+
+std::vector<Kind> kinds_of(const CellFacts& cell, bool bias) {
+  std::vector<Kind> kinds = {Kind::kWeightIh, Kind::kWeightHh};
+  if (bias) kinds.insert(kinds.end(), {Kind::kBiasIh, Kind::kBiasHh});
+  if (cell.layer_norm) kinds.insert(kinds.end(), {Kind::kGainIh, Kind::kGainHh});
+  if (cell.norms_state) kinds.push_back(Kind::kGainC);
+  if (cell.norms_state && bias) kinds.push_back(Kind::kBiasC);
+  return kinds;
+}
+
+std::vector<int64_t> shape_of(const CellFacts& cell, Kind kind, int64_t inputs, int64_t hidden) {
+  const int64_t rows = cell.gates * hidden;
+  switch (kind) {
+    case Kind::kWeightIh:
+      return {rows, inputs};
+    case Kind::kWeightHh:
+      if (cell.diagonal) return {hidden};
+      return {rows, hidden};
+    case Kind::kGainC:
+    case Kind::kBiasC:
+      return {hidden};
+    default:
+      return {rows};
+  }
 }
 
 const std::vector<RuleFacts>& rules() {

@@ -11,6 +11,11 @@ namespace normrnn {
 
 constexpr int64_t panels_of(int64_t units, int64_t width) { return (units + width - 1) / width; }
 
+template <class T>
+Sharing sharing_of(const cpu::CellKernels<T>& cell) {
+  return cell.layer_norm ? Sharing::kRows : cell.diagonal ? Sharing::kUnits : Sharing::kAny;
+}
+
 // Sorted rows of a caller's state array <-> rows of a buffer with row stride ld.
 template <class T>
 void gather_rows(const T* from, const Schedule& schedule, int64_t width, T* to, int64_t ld) {

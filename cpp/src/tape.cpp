@@ -13,6 +13,8 @@ int64_t bytes_of(const Tape<T>& tape) {
              layer.weight_hh.bytes() + layer.masks.weight_hh.bits.bytes();
     for (const Buffer<uint32_t>& bits : layer.masks.bits) bytes += bits.bytes();
     for (const Buffer<T>& state : layer.state) bytes += state.bytes();
+    for (const Buffer<T>& raw : layer.raw) bytes += raw.bytes();
+    for (const Buffer<T>& moments : layer.moments) bytes += moments.bytes();
   }
   return bytes;
 }
@@ -21,8 +23,8 @@ template int64_t bytes_of(const Tape<float>&);
 template int64_t bytes_of(const Tape<double>&);
 
 template <class T>
-uint64_t weights_fingerprint(const std::vector<Weights<T>>& weights, const Shape& shape, int gates,
-                             int threads) {
+uint64_t weights_fingerprint(const std::vector<Weights<T>>& weights, const Shape& shape,
+                             const cpu::CellKernels<T>& cell, int threads) {
   struct Piece {
     const T* data;
     int64_t count;
@@ -37,13 +39,17 @@ uint64_t weights_fingerprint(const std::vector<Weights<T>>& weights, const Shape
     }
     total += count;
   };
-  const int64_t rows = gates * shape.hidden;
+  const int64_t rows = cell.gates * shape.hidden;
   for (size_t i = 0; i < weights.size(); ++i) {
     const bool first = i < size_t(shape.directions);
     add(weights[i].ih, rows * (first ? shape.input : shape.hidden * shape.directions));
-    add(weights[i].hh, rows * shape.hidden);
+    add(weights[i].hh, cell.diagonal ? shape.hidden : rows * shape.hidden);
     add(weights[i].b_ih, rows);
     add(weights[i].b_hh, rows);
+    add(weights[i].gain_ih, rows);
+    add(weights[i].gain_hh, rows);
+    add(weights[i].gain_c, shape.hidden);
+    add(weights[i].b_c, shape.hidden);
   }
   const cpu::Kernels<T>& kernel = kernels<T>();
   std::vector<uint64_t> sums(pieces.size());
@@ -54,7 +60,9 @@ uint64_t weights_fingerprint(const std::vector<Weights<T>>& weights, const Shape
   return all;
 }
 
-template uint64_t weights_fingerprint(const std::vector<Weights<float>>&, const Shape&, int, int);
-template uint64_t weights_fingerprint(const std::vector<Weights<double>>&, const Shape&, int, int);
+template uint64_t weights_fingerprint(const std::vector<Weights<float>>&, const Shape&,
+                                      const cpu::CellKernels<float>&, int);
+template uint64_t weights_fingerprint(const std::vector<Weights<double>>&, const Shape&,
+                                      const cpu::CellKernels<double>&, int);
 
 }  // namespace normrnn

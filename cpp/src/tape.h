@@ -22,6 +22,8 @@ struct LayerTape {
   LayerMasks<T> masks;
   Buffer<T> masked_h, output, weight_hh;
   Buffer<cpu::Bf16Pair> output_pairs;  // during the forward pass
+  // Cells with layer norm: what is normalised [N, width], and its moments [N, 2]; see cpu::Norm
+  Buffer<T> raw[cpu::kNormKinds], moments[cpu::kNormKinds];
 };
 
 template <class T>
@@ -79,7 +81,7 @@ class Tape {
 
 // Check sum of all weights; equal bits give equal sums.
 template <class T>
-uint64_t weights_fingerprint(const std::vector<Weights<T>>& weights, const Shape& shape, int gates,
-                             int threads);
+uint64_t weights_fingerprint(const std::vector<Weights<T>>& weights, const Shape& shape,
+                             const cpu::CellKernels<T>& cell, int threads);
 
 }  // namespace normrnn

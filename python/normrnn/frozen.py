@@ -59,7 +59,7 @@ def freeze(cell: str, params: Mapping[str, Array], *, precision: str | None = No
     Parameters
     ----------
     cell : str
-        "rnn_tanh", "rnn_relu", "gru" or "lstm".
+        A cell that `init_params` knows.
     params : mapping of str to ndarray
         As for `forward`.
     precision : None or "bfloat16"

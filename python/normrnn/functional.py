@@ -44,11 +44,13 @@ def init_params(
     """Draw the parameters of a recurrent network, uniform in ±1/√hidden_size.
 
     Names, layouts and gate orders are PyTorch's: gates i f g o for the LSTM, r z n for the GRU.
+    Gains of layer norm begin as ones, and the bias of a normalised cell state as zeros.
 
     Parameters
     ----------
     cell : str
-        "rnn_tanh", "rnn_relu", "gru" or "lstm".
+        "rnn_tanh", "rnn_relu", "gru" or "lstm"; with layer norm "rnn_tanh_ln", "rnn_relu_ln",
+        "gru_ln" or "lstm_ln"; "indrnn_tanh" or "indrnn_relu".
     input_size, hidden_size : int
         I and H.
     num_layers : int
@@ -67,8 +69,10 @@ def init_params(
     Returns
     -------
     dict of str to ndarray
-        ``weight_ih_l0`` [G*H, I], ``weight_hh_l0`` [G*H, H], ``bias_ih_l0`` and ``bias_hh_l0``
-        [G*H], and so on for each layer and direction.
+        ``weight_ih_l0`` [G*H, I], ``weight_hh_l0`` [G*H, H] (of an IndRNN [H]), ``bias_ih_l0`` and
+        ``bias_hh_l0`` [G*H], and so on for each layer and direction. With layer norm also
+        ``gain_ih_l0`` and ``gain_hh_l0`` [G*H], and for the LSTM ``gain_c_l0`` and ``bias_c_l0``
+        [H].
 
     Examples
     --------
@@ -94,26 +98,27 @@ def init_params(
         raise TypeError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
 
     directions = 2 if bidirectional else 1
-    rows = cells[cell][0] * hidden_size
     shapes: dict[str, tuple[int, ...]] = {}
     for layer in range(num_layers):
         inputs = directions * hidden_size if layer else input_size
         for suffix in ("", "_reverse")[:directions]:
-            shapes[f"weight_ih_l{layer}{suffix}"] = (rows, inputs)
-            shapes[f"weight_hh_l{layer}{suffix}"] = (rows, hidden_size)
-            if bias:
-                shapes[f"bias_ih_l{layer}{suffix}"] = (rows,)
-                shapes[f"bias_hh_l{layer}{suffix}"] = (rows,)
+            own = _core.parameter_shapes(cell, inputs, hidden_size, bias)
+            shapes |= {f"{kind}_l{layer}{suffix}": shape for kind, shape in own.items()}
     if output_size is not None:
         shapes["weight_hy"] = (output_size, directions * hidden_size)
         if bias:
             shapes["bias_hy"] = (output_size,)
     generator = np.random.default_rng(rng)
     bound = 1 / np.sqrt(hidden_size)
-    return {
-        name: generator.uniform(-bound, bound, shape).astype(dtype)
-        for name, shape in shapes.items()
-    }
+
+    def initial(name: str, shape: tuple[int, ...]) -> Array:
+        if name.startswith("gain_"):
+            return np.ones(shape, dtype)
+        if name.startswith("bias_c_"):
+            return np.zeros(shape, dtype)
+        return generator.uniform(-bound, bound, shape).astype(dtype)
+
+    return {name: initial(name, shape) for name, shape in shapes.items()}
 
 
 def forward(
@@ -140,7 +145,8 @@ def forward(
     Parameters
     ----------
     cell : str
-        "rnn_tanh", "rnn_relu", "gru" or "lstm".
+        "rnn_tanh", "rnn_relu", "gru" or "lstm"; with layer norm "rnn_tanh_ln", "rnn_relu_ln",
+        "gru_ln" or "lstm_ln"; "indrnn_tanh" or "indrnn_relu".
     x : ndarray, [T, B, I], or [B, T, I] with `batch_first`
         Input, float32 or float64. Any strides; not kept, so it may be reused afterwards.
     params : dict of str to ndarray, or FrozenParams

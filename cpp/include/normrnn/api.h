@@ -29,9 +29,14 @@ struct Shape {
 template <class T>
 struct Weights {            // of one direction of one layer
   const T* ih = nullptr;    // [G*H, I], above the first layer [G*H, D*H]
-  const T* hh = nullptr;    // [G*H, H]
+  const T* hh = nullptr;    // [G*H, H], diagonal cells [H]
   const T* b_ih = nullptr;  // [G*H] or null
   const T* b_hh = nullptr;  // [G*H] or null
+  // Cells with layer norm, else null; the last two where the cell state is normalised, too.
+  const T* gain_ih = nullptr;  // [G*H]
+  const T* gain_hh = nullptr;  // [G*H]
+  const T* gain_c = nullptr;   // [H]
+  const T* b_c = nullptr;      // [H] or null
 };
 
 template <class T>
@@ -40,6 +45,10 @@ struct WeightGradients {  // the same shapes; null where the weight is
   T* hh = nullptr;
   T* b_ih = nullptr;
   T* b_hh = nullptr;
+  T* gain_ih = nullptr;
+  T* gain_hh = nullptr;
+  T* gain_c = nullptr;
+  T* b_c = nullptr;
 };
 
 template <class T>

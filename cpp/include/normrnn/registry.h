@@ -1,6 +1,7 @@
 // The names of what can be asked for, in the order of the .def lists.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -8,9 +9,23 @@ namespace normrnn {
 
 struct CellFacts {
   std::string name;
-  int gates, states;
-  bool candidate;  // has one that can be dropped
+  int gates, states;  // gates: row blocks of the weights
+  bool candidate;     // has one that can be dropped
+  bool layer_norm;    // U x and W h are normalised, and have gains
+  bool norms_state;   // the cell state c, too
+  bool diagonal;      // weight_hh is a vector
 };
+
+// A parameter of one direction of one layer; names begin with `kind`, as in "weight_ih_l0".
+enum class Kind : int { kWeightIh, kWeightHh, kBiasIh, kBiasHh, kGainIh, kGainHh, kGainC, kBiasC };
+constexpr int kKinds = 8;
+const char* kind_name(Kind kind);  // "weight_ih"
+
+// Those that a cell has, in the order in which they are listed everywhere, and their shapes: the
+// only place that knows. `inputs` is the number of columns of weight_ih.
+std::vector<Kind> kinds_of(const CellFacts& cell, bool bias);
+std::vector<int64_t> shape_of(const CellFacts& cell, Kind kind, int64_t inputs, int64_t hidden);
+
 struct RuleFacts {
   std::string name;
   int slots;

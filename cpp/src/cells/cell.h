@@ -25,7 +25,37 @@
 //           backwards. With Drop::kMasked, false in a plain pass, zoneout may have put another value
 //           into next[s] than forward did; d_state[s] is 0 there.
 //
+// A cell may say one more thing, which gives it another time loop:
+//   using Plain = Gru;                 // U x and W h are normalised before it sees them; the weights
+//                                      // are those of Plain (cells/layer_norm.h)
+//   static constexpr bool kDiagonal = true;  // weight_hh is a vector [H] (cells/indrnn.h)
+//
 // The time loop, the matrix products and the storage belong to the backends (cpu/forward-inl.h).
 #pragma once
 
 #include "elementary.h"
+
+namespace normrnn::NORMRNN_TARGET {
+
+template <class Cell>
+constexpr bool kHasLayerNorm = requires { typename Cell::Plain; };
+template <class Cell>
+constexpr bool kIsDiagonal = requires { Cell::kDiagonal; };
+
+// The cell whose weights and whose products U x and W h a cell has: with layer norm the plain one.
+template <class Cell, bool kNorm>
+struct ProductsOf {
+  using Type = Cell;
+};
+template <class Cell>
+struct ProductsOf<Cell, true> {
+  using Type = typename Cell::Plain;
+};
+template <class Cell>
+using Products = typename ProductsOf<Cell, kHasLayerNorm<Cell>>::Type;
+
+// Whether the cell state is normalised, too, and is given to the cell as one more gate.
+template <class Cell>
+constexpr bool kNormsState = (Cell::kGates > Products<Cell>::kGates);
+
+}  // namespace normrnn::NORMRNN_TARGET

@@ -6,6 +6,9 @@
 #include "cells/cells.def"
 #include "cpu/backward-inl.h"
 #include "cpu/forward-inl.h"
+#include "cpu/indrnn-inl.h"
+#include "cpu/layernorm-backward-inl.h"
+#include "cpu/layernorm-inl.h"
 #include "cpu/loss-inl.h"
 #include "cpu/outer-inl.h"
 #include "cpu/peak-inl.h"
@@ -24,8 +27,21 @@ constexpr cpu::LayerKernels<T, E> layer_kernels() {
   if constexpr (sizeof(T) == 8 && cpu::kNumbersIn<E> > 1) {
     return {};
   } else {
-    return {layer_forward<Cell, T, E>, layer_backward<Cell, T, E>, pack_gates<Cell, T, E, false>,
-            pack_gates<Cell, T, E, true>};
+    cpu::LayerKernels<T, E> kernels{};
+    kernels.pack_input = pack_gates<Products<Cell>, T, E, false>;
+    kernels.pack_recurrent = pack_gates<Products<Cell>, T, E, true>;
+    if constexpr (kHasLayerNorm<Cell>) {
+      kernels.forward = layernorm_forward<Cell, T, E>;
+      kernels.backward = layernorm_backward<Cell, T, E>;
+      kernels.norm_gradients = norm_gradients<Cell, T, E>;
+    } else if constexpr (kIsDiagonal<Cell>) {
+      kernels.forward = diagonal_forward<Cell, T, E>;
+      kernels.backward = diagonal_backward<Cell, T, E>;
+    } else {
+      kernels.forward = layer_forward<Cell, T, E>;
+      kernels.backward = layer_backward<Cell, T, E>;
+    }
+    return kernels;
   }
 }
 
@@ -33,14 +49,17 @@ template <class T>
 struct Table {
 #define NORMRNN_CELL(name, type)            \
   {name,                                    \
-   type::kGates,                            \
+   Products<type>::kGates,                  \
    type::kSplit,                            \
    type::kStates,                           \
    type::kTape,                             \
+   kNormsState<type>,                       \
+   kHasLayerNorm<type>,                     \
+   kIsDiagonal<type>,                       \
    Layout<type>::kPanel<T>,                 \
    layer_kernels<type, T, T>(),             \
    layer_kernels<type, T, cpu::Bf16Pair>(), \
-   pack_bias<type, T>},
+   pack_bias<Products<type>, T>},
   static constexpr cpu::CellKernels<T> kCells[] = {
 #include "cells/cells.def"
   };

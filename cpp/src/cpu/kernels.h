@@ -73,6 +73,27 @@ struct Masks {
 // it is, the other follows.
 enum class Pace : int { kAlone, kLead, kFollow };
 
+// Layer norm of the rows of one matrix: gain * (a - mean) / sqrt(variance + 1e-5) + bias. What is
+// normalised is kept as it was, with two numbers a row: the product writes it there anyway.
+template <class T>
+struct Norm {
+  int64_t width;         // 0: no such norm
+  const T *gain, *bias;  // [width] each
+  T* raw;                // [rows, ld]
+  int64_t ld;
+  T* moments;  // [rows, 2] mean and 1 / sqrt(variance + 1e-5)
+};
+enum NormKind : int { kInputNorm, kRecurrentNorm, kStateNorm, kNormKinds };
+
+// Norms of a layer, for cells with layer norm. The columns of U x are in the order of d_gates.
+template <class T>
+struct LayerNorms {
+  Norm<T> of[kNormKinds];
+  // Whether rows are packed rows, for the backward pass; else they are reused: U x has those of a
+  // chunk of steps, the others one for each sequence.
+  bool keep;
+};
+
 // One direction of one layer, forwards in time.
 template <class T, class E>
 struct LayerForward {
@@ -102,6 +123,10 @@ struct LayerForward {
   T* input_product;
   int64_t product_rows, product_ld;
   Pace pace;
+  LayerNorms<T> norms;  // cells with layer norm
+  T* gate_rows;         // [workers, gate_rows_ld] their room for one row as the cell takes it
+  int64_t gate_rows_ld;
+  const T* diagonal;  // [H] weight_hh of diagonal cells
 };
 
 // c[i, :] = bias + sum over segments of a[i, :] b, for rows [0, rows).
@@ -153,6 +178,30 @@ struct LayerBackward {
   Pace pace;
   const MatMul<T, E>* above;  // for one that follows: dy from the leading layer's gates
   int64_t above_rows;         // about how many of its rows to do at a time
+  // Cells with layer norm: d_gates is dL/d what the cell takes; after the loop norm_gradients makes
+  // its input part dL/d U x. dL/d W h is made in the loop, here.
+  LayerNorms<T> norms;
+  T* d_rec;  // [N, d_rec_ld] gates in the weights' order
+  int64_t d_rec_ld;
+  E* rec_operands;  // the same as operands
+  int64_t rec_operands_ld;
+  T* norm_rows;  // [workers, norm_rows_ld] room for one row of dL/dc
+  int64_t norm_rows_ld;
+  const T* diagonal;    // [H] weight_hh of diagonal cells
+  const T* diagonal_h;  // h as they were applied to: states[0], or what a mask left of it
+  double* d_diagonal;   // [H rounded up to a panel] and their gradient
+};
+
+// Gradients of the gains and the biases of a layer's norms. They are summed in blocks of rows, and
+// these in turn.
+constexpr int64_t kNormBlock = 64;
+template <class T, class E>
+struct NormGradients {
+  const LayerBackward<T, E>* layer;
+  int64_t rows;
+  T* parts;  // [blocks, sums_size]
+  T* sums;   // [sums_size] for each norm d gain [width], d bias [width]
+  int64_t sums_size;
 };
 
 // c[m, n] = sum over rows i of a[i, m] * b[map(i), n], and column sums of a.
@@ -219,6 +268,7 @@ template <class T, class E>
 struct LayerKernels {
   void (*forward)(const LayerForward<T, E>&, Worker&);
   void (*backward)(const LayerBackward<T, E>&, Worker&);
+  void (*norm_gradients)(const NormGradients<T, E>&, Worker&);  // cells with layer norm, else null
   // Panels [begin, end) of a weight [G*H, k] for the forward pass; the input's or the recurrent one
   void (*pack_input)(const T* w, int64_t ld, int64_t k, int64_t hidden, int64_t begin, int64_t end,
                      E* packed);
@@ -229,7 +279,9 @@ struct LayerKernels {
 template <class T>
 struct CellKernels {
   const char* name;
-  int gates, split, states, tape;
+  int gates, split, states, tape;  // gates: row blocks of the weights
+  int inner;  // 1 if the cell state is normalised, too: one more gate for the cell
+  bool layer_norm, diagonal;
   int panel_units;  // hidden units in a panel
   LayerKernels<T, T> same;
   LayerKernels<T, Bf16Pair> bf16;  // null for double

@@ -14,8 +14,6 @@ Params: TypeAlias = Mapping[str, Array]
 Lengths: TypeAlias = Sequence[int] | NDArray[np.integer[Any]]
 Operand: TypeAlias = Callable[[Array], Array]
 
-KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # U, W, b_ih, b_hh
-
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -28,6 +26,7 @@ class Run:
     tapes: list[Arrays]  # the cell's own, T of them
     after: list[Arrays]  # what the cell made of each step, before zoneout
     masks: Masks
+    norms: list[tuple[Arrays, Arrays]]  # of pre and rec, T of them with layer norm, else none
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,16 +52,16 @@ def suffixes(params: Params) -> tuple[list[str], int]:
     return [f"l{layer}{d}" for layer in range(layers) for d in directions], len(directions)
 
 
-def weights(params: Params, suffix: str) -> tuple[Array, Array, Array, Array]:
-    """Return U [G*H, inputs], W [G*H, H], b_ih and b_hh [G*H] of a layer and direction."""
-    u, w = params[f"weight_ih_{suffix}"], params[f"weight_hh_{suffix}"]
-    no_bias = np.zeros(w.shape[0], w.dtype)
-    return (
-        u,
-        w,
-        params.get(f"bias_ih_{suffix}", no_bias),
-        params.get(f"bias_hh_{suffix}", no_bias),
-    )
+def weights(cell: type[Cell], params: Params, suffix: str) -> dict[str, Array]:
+    """Return the parameters of a layer and direction by kind, with zeros for absent biases."""
+    u = params[f"weight_ih_{suffix}"]
+    shapes = cell.parameter_shapes(u.shape[1], u.shape[0] // cell.gates)
+    return {
+        kind: params.get(f"{kind}_{suffix}", np.zeros(shape, u.dtype))
+        if kind.startswith("bias")
+        else params[f"{kind}_{suffix}"]
+        for kind, shape in shapes.items()
+    }
 
 
 def active_steps(lengths: Lengths | None, times: int, batch: int) -> NDArray[np.bool_]:

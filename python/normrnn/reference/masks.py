@@ -35,6 +35,13 @@ class Masks:
     weight: Factor = 1.0  # [G*H, H]
     update: tuple[Factor, Factor] = (1.0, 1.0)
 
+    def row(self) -> Factor:
+        """The first row of that of W, [H], for cells whose W is a vector."""
+        if not isinstance(self.weight, np.ndarray):
+            return self.weight
+        row: Array = self.weight[0]
+        return row
+
     def at(self, t: int) -> "Masks":
         """Those of one step, each [B, H] or a number."""
 

@@ -12,6 +12,9 @@ Backwards, `dy_t` being what the loss or the layer above sends to h_t,
 
 where the cell gives dL/dpre, dL/drec and the direct part of dL/dh (see cells/base.py).
 
+Cells with layer norm normalise x_t U^T and h W^T before the biases are added, and the derivatives
+run back through that (layer_norm.py). Where W is a vector, h W^T is h * W.
+
 Ragged batches need one rule only: a sequence that does not take part in a step keeps its state, and
 its gradient passes by unchanged. In reverse it takes no part until the loop arrives at its own end.
 
@@ -32,8 +35,8 @@ from normrnn._numbers import positive
 from normrnn.dropout import Dropout
 from normrnn.reference.cells import CELLS, Cell
 from normrnn.reference.cells.base import Array, Arrays, Factor
+from normrnn.reference.layer_norm import normalise, normalise_backward
 from normrnn.reference.layout import (
-    KINDS,
     Lengths,
     Operand,
     Params,
@@ -77,7 +80,8 @@ def forward(
     params : mapping of str to ndarray
         Weights under PyTorch's names, of x's dtype: weight_ih_l0 [G*H, I], weight_hh_l0 [G*H, H],
         bias_ih_l0 and bias_hh_l0 [G*H] (or neither), then l0_reverse, l1, ... The names say how
-        many layers and directions there are. Other names are ignored.
+        many layers and directions there are. Other names are ignored. Some cells have more, or
+        other shapes: see `Cell.parameter_shapes`.
     h0, c0 : ndarray, [L*D, B, H], optional
         State before the first step, zero by default; c0 is for the LSTM only.
     lengths : sequence of B ints, optional
@@ -129,7 +133,7 @@ def forward(
     times, batch, inputs = x.shape
     active = active_steps(lengths, times, batch)
     names, directions = suffixes(params)
-    shape = (len(names), batch, params["weight_hh_l0"].shape[1])
+    shape = (len(names), batch, params["weight_hh_l0"].shape[-1])
     initial = (or_zeros("h0", h0, shape, x), or_zeros("c0", c0, shape, x))[: model.states]
 
     input_mask: Factor = 1.0
@@ -272,17 +276,25 @@ def _forward_run(
     masks: Masks,
 ) -> tuple[Array, Run]:
     """Run one direction of one layer: y [T, B, H], and what backward needs."""
-    U, W, b_ih, b_hh = weights(params, suffix)
+    w = weights(cell, params, suffix)
+    U, W, own = w["weight_ih"], w["weight_hh"], [w[kind] for kind in cell.own]
     times, batch, _ = x.shape
     order = range(times)[::-1] if suffix.endswith("_reverse") else range(times)
-    W = W * masks.weight
-    run = Run(suffix, x, order, states=[state], tapes=[], after=[], masks=masks)
-    y = np.zeros((times, batch, W.shape[1]), x.dtype)
+    W = W * (masks.row() if cell.diagonal else masks.weight)
+    run = Run(suffix, x, order, states=[state], tapes=[], after=[], masks=masks, norms=[])
+    y = np.zeros((times, batch, W.shape[-1]), x.dtype)
     for t in order:
         mask = masks.at(t)
-        pre = operand(x[t]) @ operand(U).T + b_ih
-        rec = operand(state[0] * mask.state) @ operand(W).T + b_hh
-        after, tape = cell.forward(pre, rec, state, mask.candidate)
+        h = state[0] * mask.state
+        pre = operand(x[t]) @ operand(U).T
+        rec = h * W if cell.diagonal else operand(h) @ operand(W).T
+        if cell.layer_norm:
+            pre, pre_norm = normalise(pre, w["gain_ih"], w["bias_ih"])
+            rec, rec_norm = normalise(rec, w["gain_hh"], w["bias_hh"])
+            run.norms.append((pre_norm, rec_norm))
+        else:
+            pre, rec = pre + w["bias_ih"], rec + w["bias_hh"]
+        after, tape = cell.forward(pre, rec, state, mask.candidate, *own)
         state = _where(active[t], _mixed(mask, after, state), state)
         y[t] = np.where(active[t], state[0] * mask.output, 0)
         run.after.append(after)
@@ -304,42 +316,54 @@ def _backward_run(
     Returns dL/dx, dL/d initial state, gradients of its parameters, norms of dL/dh [2, T] before and
     after clipping, and the value of its penalties.
     """
-    U, W, b_ih, b_hh = weights(tape.params, run.suffix)
-    operand, kept_W = tape.operand, W * run.masks.weight
-    dx, dU, dW, db_ih, db_hh = (np.zeros_like(a) for a in (run.x, U, W, b_ih, b_hh))
+    cell, operand = tape.cell, tape.operand
+    w = weights(cell, tape.params, run.suffix)
+    U, weight_mask = w["weight_ih"], run.masks.row() if cell.diagonal else run.masks.weight
+    W = w["weight_hh"] * weight_mask
+    dx, d = np.zeros_like(run.x), {kind: np.zeros_like(a) for kind, a in w.items()}
     h_norm = np.zeros((2, len(run.order)), run.x.dtype)
     dR, dR_0, value = _function_of_states(tape, run, penalties)
     for s, t in reversed(list(enumerate(run.order))):
         active, mask = tape.active[t], run.masks.at(t)
+        h = run.states[s][0] * mask.state
         # Zero for a sequence that takes no part, and so is all that the cell makes of it.
-        d_h, *d_c = (np.where(active, d, 0) for d in d_state)
+        d_h, *d_c = (np.where(active, one, 0) for one in d_state)
         d_h = d_h + np.where(active, dy[t] * mask.output + dR[t], 0)
         h_norm[0, t] = np.linalg.norm(d_h.astype(np.float64))
         if clip is not None:
             d_h = np.clip(d_h, -clip, clip)
         h_norm[1, t] = np.linalg.norm(d_h.astype(np.float64))
         d_all = (d_h, *d_c)
-        nothing = tuple(np.zeros_like(d) for d in d_all)
+        nothing = tuple(np.zeros_like(one) for one in d_all)
         d_after = _mixed(mask, d_all, nothing)
-        d_pre, d_rec, directs = tape.cell.backward(
+        d_pre, d_rec, of_cell = cell.backward(
             run.tapes[s], run.states[s], run.after[s], d_after, mask.candidate
         )
+        directs, d_own = of_cell[: cell.states], of_cell[cell.states :]
+        d["bias_ih"] += d_pre.sum(axis=0)
+        d["bias_hh"] += d_rec.sum(axis=0)
+        for kind, d_kind in zip(cell.own, d_own, strict=True):
+            d[kind] += d_kind
+        if cell.layer_norm:
+            pre_norm, rec_norm = run.norms[s]
+            d_pre, d_gain_ih, _ = normalise_backward(d_pre, w["gain_ih"], pre_norm)
+            d_rec, d_gain_hh, _ = normalise_backward(d_rec, w["gain_hh"], rec_norm)
+            d["gain_ih"] += d_gain_ih
+            d["gain_hh"] += d_gain_hh
         passed = _mixed(mask, nothing, d_all)  # by zoneout, to the state before
-        direct, *d_c = (d + past for d, past in zip(directs, passed, strict=True))
-        q = operand(d_rec) @ operand(kept_W) * mask.state
+        direct, *d_c = (one + past for one, past in zip(directs, passed, strict=True))
+        q = (d_rec * W if cell.diagonal else operand(d_rec) @ operand(W)) * mask.state
         d_state = _where(active, (q + direct, *d_c), d_state)
         dx[t] = operand(d_pre) @ operand(U)
-        dU += d_pre.T @ run.x[t]
-        dW += d_rec.T @ (run.states[s][0] * mask.state)
+        d["weight_ih"] += d_pre.T @ run.x[t]
+        d["weight_hh"] += (d_rec * h).sum(axis=0) if cell.diagonal else d_rec.T @ h
         for omega in (one for one in penalties if isinstance(one, Omega)):
             of_state = np.broadcast_to(mask.state, q.shape)
             g, q_t, s_t, m_t = (a[active[:, 0]] for a in (d_h, q, d_rec, of_state))
             value += omega.value(g, q_t)
-            dW += omega.gradient(g, q_t, s_t, m_t)
-        db_ih += d_pre.sum(axis=0)
-        db_hh += d_rec.sum(axis=0)
-    named = zip(KINDS, (dU, dW * run.masks.weight, db_ih, db_hh), strict=True)
-    grads = {f"{kind}_{run.suffix}": grad for kind, grad in named}
+            d["weight_hh"] += omega.gradient(g, q_t, s_t, m_t)
+    d["weight_hh"] *= weight_mask
+    grads = {f"{kind}_{run.suffix}": grad for kind, grad in d.items()}
     return dx, (d_state[0] + dR_0, *d_state[1:]), grads, h_norm, value
 
 

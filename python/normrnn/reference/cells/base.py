@@ -28,12 +28,39 @@ class Cell(ABC):
         1 for h, 2 for h and c. states[0] is h, the output.
     candidate : bool
         Whether the cell has a candidate for the state that can be dropped.
+    layer_norm : bool
+        Whether x U^T and h W^T are normalised, see layer_norm.py. False for most.
+    diagonal : bool
+        Whether W is a vector [H], and rec = h * W + b_hh. False for most.
+    own : tuple of str
+        Parameters [H] of the cell itself, by kind; they follow `drop` in forward, and their
+        gradients follow d_state from backward. Empty for most.
     """
 
     name: ClassVar[str]
     gates: ClassVar[int]
     states: ClassVar[int]
     candidate: ClassVar[bool] = False
+    layer_norm: ClassVar[bool] = False
+    diagonal: ClassVar[bool] = False
+    own: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def parameter_shapes(
+        cls, inputs: int, hidden: int, bias: bool = True
+    ) -> dict[str, tuple[int, ...]]:
+        """Return the parameters of one direction of one layer, by kind, and their shapes."""
+        rows = cls.gates * hidden
+        shapes: dict[str, tuple[int, ...]] = {
+            "weight_ih": (rows, inputs),
+            "weight_hh": (hidden,) if cls.diagonal else (rows, hidden),
+            "bias_ih": (rows,),
+            "bias_hh": (rows,),
+        }
+        if cls.layer_norm:
+            shapes |= {"gain_ih": (rows,), "gain_hh": (rows,)}
+        shapes |= dict.fromkeys(cls.own, (hidden,))
+        return {kind: s for kind, s in shapes.items() if bias or not kind.startswith("bias")}
 
     @staticmethod
     @abstractmethod

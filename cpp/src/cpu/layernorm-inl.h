@@ -1,0 +1,236 @@
+// The time loop of one direction of one layer whose cell has layer norm, forwards.
+//
+// A norm needs all gates of a row before the cell sees any, so products go to rows in memory, gate
+// by gate, [G*H], instead of tiles in registers, and then a row at a time is normalised and handed
+// to the cell. U x and its moments are made for a chunk of steps ahead, each worker taking a part of
+// the chunk's rows; in the loop each worker has its own sequences, and nobody waits.
+#pragma once
+
+#include "cpu/forward-inl.h"
+
+namespace normrnn::NORMRNN_TARGET {
+
+using cpu::kInputNorm;
+using cpu::kRecurrentNorm;
+using cpu::kStateNorm;
+using cpu::Norm;
+
+// f(i, n, v) for all elements of a row in turn: n elements from the i-th on, whole vectors but for
+// the last one; v in [0, 4) says which of four sums they belong to.
+template <class T, class F>
+NORMRNN_INLINE void along_row(int64_t width, F&& f) {
+  constexpr int kL = kLanes<T>;
+  int64_t i = 0;
+  for (; i + 4 * kL <= width; i += 4 * kL) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) f(i + v * kL, kL, v);
+  }
+  for (int v = 0; i < width; i += kL, ++v) f(i, int(min_of(kL, width - i)), v);
+}
+
+template <class T>
+NORMRNN_INLINE double sum_of(const Vec<T> (&part)[4]) {
+  return sum_lanes<T>((part[0] + part[1]) + (part[2] + part[3]));
+}
+
+// Mean and 1 / sqrt(variance + 1e-5) of a row, in two passes over it. Squares are summed in double:
+// they neither overflow nor lose small terms.
+template <class T>
+NORMRNN_INLINE void take_moments(const Norm<T>& norm, int64_t row) {
+  constexpr double kEpsilon = 1e-5;
+  const T* a = norm.raw + row * norm.ld;
+  Vec<T> sum[4] = {};
+  along_row<T>(norm.width, [&](int64_t i, int n, int v)
+                               __attribute__((always_inline)) { sum[v] += load_n(a + i, n); });
+  const T mean = T(sum_of<T>(sum) / double(norm.width));
+  Doubles squares[4][2] = {};
+  along_row<T>(norm.width, [&](int64_t i, int n, int v) __attribute__((always_inline)) {
+    add_squares(squares[v], first_lanes<T>(load_n(a + i, n) - splat(mean), n));
+  });
+  Doubles all = {};
+  for (int v = 0; v < 4; ++v) all += squares[v][0] + squares[v][1];
+  norm.moments[2 * row] = mean;
+  norm.moments[2 * row + 1] =
+      T(1 / __builtin_sqrt(sum_lanes<double>(all) / double(norm.width) + kEpsilon));
+}
+
+// n elements of a row, normalised.
+template <class T>
+NORMRNN_INLINE Vec<T> normalised(const Norm<T>& norm, int64_t row, int64_t i, int n) {
+  const T mean = norm.moments[2 * row], scale = norm.moments[2 * row + 1];
+  return (load_n(norm.raw + row * norm.ld + i, n) - splat(mean)) * splat(scale) *
+             load_n(norm.gain + i, n) +
+         load_n(norm.bias + i, n);
+}
+
+// out[rows, gates * hidden] = the sum of all segments, for all panels.
+template <class Cell, class T, class E>
+bool gate_products(const Segment<E>* segment, int segments, int64_t rows, int64_t hidden, T* out,
+                   int64_t ld, Worker& worker) {
+  using L = Layout<Cell>;
+  constexpr int kL = kLanes<T>, kPanel = L::template kPanel<T>, kWidth = Cell::kGates * kPanel;
+  constexpr int kSets = Cell::kGates * L::kUnits, kRows = tile_rows(kSets);
+  const int64_t panels = (hidden + kPanel - 1) / kPanel, height = even_height(rows, kRows);
+  alignas(64) T tile[NORMRNN_ACCUMULATORS * kL];
+  alignas(64) T zeros[NORMRNN_ACCUMULATORS * kL] = {};
+  int64_t depth = 0;
+  for (int s = 0; s < segments; ++s) depth += segment[s].k;
+  for (int64_t p = 0, count; p < panels; p += count) {
+    count = panels_at_once(rows, height, kSets, panels - p);
+    for (int64_t r = 0, slice = 0; r < rows; r += height, ++slice) {
+      const int64_t most = min_of(height, rows - r);
+      Segment<E> at[kMaxSegments];
+      for (int s = 0; s < segments; ++s) {
+        at[s] = segment[s];
+        at[s].a += r * at[s].ld;
+        at[s].b += p * at[s].k * kWidth;
+      }
+      step_tile_of<T, E, kRows, Cell::kGates, 0, L::kUnits>(
+          most, count, {zeros, 0}, at, segments - 1, at[segments - 1], slice, tile);
+      for (int64_t j = 0; j < count; ++j) {
+        for (int v = 0; v < L::kUnits; ++v) {
+          const int64_t unit = (p + j) * kPanel + v * kL;
+          const int n = int(min_of(kL, hidden - unit));
+          if (n <= 0) break;
+          for (int64_t m = 0; m < most; ++m) {
+            const T* from = tile + (j * most + m) * kWidth + v * kL;
+            for (int g = 0; g < Cell::kGates; ++g) {
+              store_n(out + (r + m) * ld + g * hidden + unit, load(from + g * kPanel), n);
+            }
+          }
+        }
+      }
+      if (worker.cancelled(most * count * depth * kWidth)) return false;
+    }
+  }
+  return true;
+}
+
+// U x and its moments for packed rows [begin, end), of which `first` is at row 0 of the norm.
+template <class Cell, class T, class E>
+bool input_norms(const LayerForward<T, E>& op, int64_t begin, int64_t end, int64_t first,
+                 Worker& worker) {
+  const Norm<T>& norm = op.norms.of[kInputNorm];
+  Segment<E> input[kMaxSegments];
+  for (int s = 0; s < op.segments; ++s) {
+    input[s] = op.input[s];
+    input[s].a += begin * input[s].ld;
+  }
+  if (!gate_products<Products<Cell>>(input, op.segments, end - begin, op.hidden,
+                                     norm.raw + (begin - first) * norm.ld, norm.ld, worker)) {
+    return false;
+  }
+  for (int64_t i = begin; i < end; ++i) take_moments(norm, i - first);
+  return true;
+}
+
+// What the cell takes, panel by panel, from row `input` of U x and row `own` of W h.
+template <class Cell, class T, class E>
+NORMRNN_INLINE void fill_gates(const LayerForward<T, E>& op, int64_t input, int64_t own, T* row) {
+  using P = Products<Cell>;
+  constexpr int kPanel = Layout<Cell>::template kPanel<T>;
+  static_assert(kPanel == Layout<P>::template kPanel<T>);
+  const Norm<T>&in = op.norms.of[kInputNorm], &rec = op.norms.of[kRecurrentNorm];
+  for (int64_t unit = 0; unit < op.hidden; unit += kLanes<T>) {
+    const int n = int(min_of(kLanes<T>, op.hidden - unit));
+    T* out = row + unit / kPanel * Layout<Cell>::template kWidth<T> + unit % kPanel;
+#pragma GCC unroll 8
+    for (int j = 0; j < P::kGates + P::kSplit; ++j) {
+      Vec<T> sum = {};
+      if (j < P::kGates) sum = normalised(in, input, j * op.hidden + unit, n);
+      if (j >= P::kSplit) sum += normalised(rec, own, (j - P::kSplit) * op.hidden + unit, n);
+      store(out + j * kPanel, sum);
+    }
+  }
+}
+
+// The first half of a step of a cell that normalises its state, and the second half's z.
+template <class Cell, class T, class E>
+NORMRNN_INLINE void norm_state(const LayerForward<T, E>& op, const int64_t* prev_row, int64_t own,
+                               const MaskRow<T>& candidate, T* row) {
+  constexpr int kGates = Products<Cell>::kGates, kPanel = Layout<Cell>::template kPanel<T>;
+  const Norm<T>& norm = op.norms.of[kStateNorm];
+  const auto at = [&](int64_t unit) {
+    return row + unit / kPanel * Layout<Cell>::template kWidth<T> + unit % kPanel;
+  };
+  for (int64_t unit = 0; unit < op.hidden; unit += kLanes<T>) {
+    Vec<T> pre[kGates], prev[Cell::kStates];
+    for (int g = 0; g < kGates; ++g) pre[g] = load(at(unit) + g * kPanel);
+    for (int s = 0; s < Cell::kStates; ++s) {
+      prev[s] = load(op.state[s] + prev_row[s] * op.state_ld + unit);
+    }
+    const Vec<T> inner = Cell::inner(pre, prev, CandidateDrop<T>{candidate, unit});
+    for (int g = 0; g < kGates; ++g) store(at(unit) + g * kPanel, pre[g]);
+    store_n(norm.raw + own * norm.ld + unit, inner, int(min_of(kLanes<T>, op.hidden - unit)));
+  }
+  take_moments(norm, own);
+  for (int64_t unit = 0; unit < op.hidden; unit += kLanes<T>) {
+    const int n = int(min_of(kLanes<T>, op.hidden - unit));
+    store(at(unit) + kGates * kPanel, normalised(norm, own, unit, n));
+  }
+}
+
+template <class Cell, class T, class E>
+void layernorm_forward(const LayerForward<T, E>& op, Worker& worker) {
+  constexpr int kPanel = Layout<Cell>::template kPanel<T>;
+  constexpr int kWidth = Layout<Cell>::template kWidth<T>;
+  const int64_t panels = (op.hidden + kPanel - 1) / kPanel;
+  const Clock clock{op.offset, op.times, op.reverse};
+  const Share share = share_of(worker, op.row_begin, op.batch, panels);
+  const int64_t depth = cpu::operands_of<E>(op.hidden), size = worker.size();
+  const Norm<T>& norm = op.norms.of[kRecurrentNorm];
+  const auto epilogue =
+      op.masks.any ? forward_epilogue<Cell, true, T, E> : forward_epilogue<Cell, false, T, E>;
+  T* row = op.gate_rows + worker.rank() * op.gate_rows_ld;
+
+  int64_t chunk_end = 0, input_first = 0;
+  for (int64_t step = 0; step < op.times; ++step) {
+    if (step == chunk_end) {
+      int64_t rows = 0;
+      for (; chunk_end < op.times && rows + clock.rows(chunk_end) <= op.product_rows; ++chunk_end) {
+        rows += clock.rows(chunk_end);
+      }
+      const int64_t first = op.reverse ? clock.begin(chunk_end - 1) : clock.begin(step);
+      input_first = op.norms.keep ? 0 : first;
+      if (!op.norms.keep && step > 0 && !worker.barrier()) return;  // others read the last chunk
+      if (!input_norms<Cell>(op, first + rows * worker.rank() / size,
+                             first + rows * (worker.rank() + 1) / size, input_first, worker)) {
+        return;
+      }
+      if (!worker.barrier()) return;
+    }
+    const int64_t now = clock.rows(step);
+    const int64_t running = min_of(now, clock.rows(step - 1));  // the others start here
+    const Range parts[2] = {overlap(share.rows, {0, running}), overlap(share.rows, {running, now})};
+    for (int part = 0; part < 2; ++part) {
+      const auto [begin, end] = parts[part];
+      if (begin >= end) continue;
+      int64_t prev_row[Cell::kStates], next_row[Cell::kStates];
+      for (int s = 0; s < Cell::kStates; ++s) {
+        prev_row[s] = (part == 0 ? state_block(op, clock, s, step - 1) : 0) + begin;
+        next_row[s] = state_block(op, clock, s, step) + begin;
+      }
+      int64_t own = begin + (op.norms.keep ? clock.begin(step) : 0);
+      const Segment<E> recurrent{op.h + prev_row[0] * op.h_ld, op.h_ld, depth, op.recurrent};
+      if (!gate_products<Products<Cell>>(&recurrent, 1, end - begin, op.hidden,
+                                         norm.raw + own * norm.ld, norm.ld, worker)) {
+        return;
+      }
+      for (int64_t r = begin; r < end; ++r, ++own) {
+        const int64_t packed_row = clock.begin(step) + r;
+        take_moments(norm, own);
+        fill_gates<Cell>(op, packed_row - input_first, own, row);
+        if constexpr (kNormsState<Cell>) {
+          const MaskRow<T> candidate(op.masks.candidate, packed_row, r);
+          norm_state<Cell>(op, prev_row, own, candidate, row);
+        }
+        for (int64_t p = 0; p < panels; ++p) {
+          epilogue(op, row + p * kWidth, 1, p, prev_row, next_row, packed_row, r);
+        }
+        for (int s = 0; s < Cell::kStates; ++s) ++prev_row[s], ++next_row[s];
+      }
+    }
+  }
+}
+
+}  // namespace normrnn::NORMRNN_TARGET
