@@ -12,17 +12,23 @@ def derivative(f: Callable[[float], float], step: float = 1e-3) -> float:
 
 
 def derivative_on_one_side(
-    f: Callable[[float], tuple[float, np.ndarray]],
+    f: Callable[[float], tuple[float, np.ndarray]], bends: bool = False
 ) -> float | None:
     """f'(0) for a piecewise smooth f that returns its value and which piece it is on.
 
-    The step shrinks until all points are on the piece of 0; None if 0 is too near an edge.
+    The step shrinks until all points are on the piece of 0; None if 0 is too near an edge. For an f
+    that may bend sharply it shrinks on, and the step counts that agrees best with the next one.
     """
     piece = f(0.0)[1]
+    found: list[float] = []
     for step in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7):
         if all(np.array_equal(f(k * step)[1], piece) for k in (-2, -1, 1, 2)):
-            return derivative(lambda s: f(s)[0], step)
-    return None
+            found.append(derivative(lambda s: f(s)[0], step))
+            if not bends:
+                break
+    if len(found) < 2:
+        return found[0] if found else None
+    return found[int(np.argmin(np.abs(np.diff(found)))) + 1]
 
 
 def minimize_scalar(f: Callable[[float], float], low: float, high: float) -> float:

@@ -65,6 +65,11 @@ class Problem:
         return 316 if self.hidden < 16 else 10
 
     @property
+    def bends(self) -> bool:
+        """Whether it may bend sharply: 1 / sqrt(var + 1e-5) does where var is near 0, as at h = 0."""
+        return CELLS[self.cell].layer_norm
+
+    @property
     def options(self) -> dict[str, Any]:
         """Keyword arguments of forward."""
         return {"lengths": self.lengths, "batch_first": self.batch_first}

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 
 import normrnn as nr
-from helpers import derivative
+from helpers import derivative, derivative_on_one_side
 from normrnn import _core, reference
 from normrnn.penalties import resolve
 from normrnn.reference import CELLS
@@ -171,6 +171,49 @@ def test_moments_neither_overflow_nor_cancel() -> None:
         wide = {name: w.astype(np.float64) for name, w in params.items()}
         expected = reference.forward("rnn_tanh_ln", x.astype(np.float64), wide).y
         np.testing.assert_allclose(y, expected, atol=tolerance)
+
+
+DROPOUTS = [
+    nr.Dropout(input=0.3, output=0.3, between=0.3),
+    nr.Dropout(state=0.4),
+    nr.Dropout(weight=0.4),
+    nr.Dropout(zoneout_h=0.3),
+]
+
+
+@pytest.mark.parametrize("cell", LAYER_NORM + INDRNN)
+def test_gradients_with_dropout_are_derivatives(cell: str) -> None:
+    """The seed fixes the masks, so the loss is a function of the parameters as without."""
+    rng = np.random.default_rng(5)
+    params = nr.init_params(cell, 3, 9, num_layers=2, bidirectional=True, dtype="float64")
+    x, dy = rng.standard_normal((6, 4, 3)), rng.standard_normal((6, 4, 18))
+    h0 = rng.standard_normal((4, 4, 9))
+    dropouts = list(DROPOUTS)
+    if cell in ("gru_ln", "lstm_ln"):
+        dropouts.append(nr.Dropout(candidate=0.4))
+    if cell == "lstm_ln":
+        dropouts.append(nr.Dropout(candidate=0.2, zoneout_h=0.2, zoneout_c=0.3))
+
+    def forward(dropout: nr.Dropout, at: dict[str, np.ndarray]) -> nr.results.Output:
+        return nr.forward(cell, x, at, h0, lengths=[6, 2, 5, 4], dropout=dropout, seed=3)
+
+    for dropout in dropouts:
+        grads = nr.backward(forward(dropout, params).tape, dy).params
+        assert np.abs(forward(dropout, params).y - forward(nr.Dropout(), params).y).max() > 1e-3
+        for name, w in params.items():
+            d = rng.standard_normal(w.shape)
+
+            def loss(
+                s: float, dropout: nr.Dropout = dropout, name: str = name, d: np.ndarray = d
+            ) -> tuple[float, np.ndarray]:
+                y = forward(dropout, params | {name: params[name] + s * d}).y
+                return float(np.sum(dy * y)), (y > 0 if "relu" in cell else np.zeros(0))
+
+            slope = derivative_on_one_side(loss, bends=True)
+            assert slope is not None
+            np.testing.assert_allclose(
+                np.sum(grads[name] * d), slope, rtol=1e-6, atol=1e-7, err_msg=f"{dropout} {name}"
+            )
 
 
 @pytest.mark.parametrize("cell", sorted(CELLS))

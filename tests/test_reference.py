@@ -69,7 +69,8 @@ def test_every_gradient_is_the_derivative(problem: Problem) -> None:
         assert gradient.dtype == point.dtype
         for direction in directions_through(point, rng):
             expected = derivative_on_one_side(
-                lambda s, d=direction: loss_and_pattern(problem, at(point + s * d))
+                lambda s, d=direction: loss_and_pattern(problem, at(point + s * d)),
+                problem.bends,
             )
             assume(expected is not None)
             np.testing.assert_allclose(np.sum(gradient * direction), expected, **FINITE_DIFFERENCE)
@@ -123,7 +124,9 @@ def test_h_norm_is_the_norm_of_the_derivative_in_h_t(problem: Problem) -> None:
         t = problem.times - 1 - s if reverse else s
         for element in np.ndindex(problem.batch, problem.hidden):
             place = (i * problem.times + s, element)
-            slope = derivative_on_one_side(lambda nudge, p=place: nudged_loss(*p, nudge))
+            slope = derivative_on_one_side(
+                lambda nudge, p=place: nudged_loss(*p, nudge), problem.bends
+            )
             assume(slope is not None)
             expected[i, t] = np.hypot(expected[i, t], slope)
     np.testing.assert_allclose(grads.h_norm, expected, **FINITE_DIFFERENCE)

@@ -31,6 +31,7 @@ const std::vector<CellFacts>& cells() {
   {name,                         \
    Products<type>::kGates,       \
    type::kStates,                \
+   type::kCandidate,             \
    kHasLayerNorm<type>,          \
    kNormsState<type>,            \
    kIsDiagonal<type>},

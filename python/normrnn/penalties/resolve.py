@@ -52,8 +52,8 @@ def resolve(penalty: Some | Mapping[str, Some], params: Params, step: int = 1) -
     One penalty, or a list of them, applies to every parameter whose name has neither "bias" nor
     "gain" in it. A mapping goes from a pattern (as in fnmatch, case-sensitive) to one, a list or
     None: the first pattern that matches counts, and a pattern matches a bias or a gain only if the
-    pattern itself has "bias" or "gain" in it. ``"weight_hh_l0[f]"`` is the rows of gate f alone (i f g o for the
-    LSTM, r z n for the GRU), ``"weight_hh_l0[*]"`` each gate by itself.
+    pattern itself has "bias" or "gain" in it. ``"weight_hh_l0[f]"`` is the rows of gate f alone
+    (i f g o for the LSTM, r z n for the GRU), ``"weight_hh_l0[*]"`` each gate by itself.
 
     A list may hold one penalty of each weight, one of groups, and any number of whole matrices; at
     most one of them may be a `Prox` or a constraint.
