@@ -111,7 +111,7 @@ def in_float64(tree: Any) -> Any:
     return tree.astype(np.float64) if isinstance(tree, np.ndarray) else tree
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     data=st.data(),
     cell=st.sampled_from(["rnn_tanh", "gru", "lstm"]),

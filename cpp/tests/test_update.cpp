@@ -1,7 +1,10 @@
-// The update: one hand-computed step, the look at the gradients, bits against threads.
+// The update: hand-computed steps, the look at the gradients, bits against threads, and how soon
+// Newton's method for groups ends.
 #include <limits>
 
 #include "check.h"
+#include "group_solver.h"
+#include "groups/group_lasso.h"
 #include "normrnn/api.h"
 #include "normrnn/registry.h"
 
@@ -102,7 +105,90 @@ void check_threads() {
   }
 }
 
+// w [2, 3] with g = 0, step size 1/2 and strength 2: a threshold of 1 for the norm of each group.
+template <class T>
+void check_group_lasso(const char* rule) {
+  struct Case {
+    GroupAxis axis;
+    std::vector<T> gradient, prox;  // the weights after a step of either kind
+    double value;
+  };
+  // Rows (3, 0, 4) and (0, 0.6, 0) have norms 5 and 0.6; columns 3, 0.6 and 4.
+  const std::vector<T> start = {3, 0, 4, 0, T(0.6), 0};
+  const double whole = std::sqrt(25.36), left = 1 - 1 / whole;
+  const std::vector<T> scaled = {T(3 * left), 0, T(4 * left), 0, T(0.6 * left), 0};
+  const std::vector<Case> cases = {
+      {GroupAxis::kRows,
+       {T(2.4), 0, T(3.2), 0, T(0.6 - 1), 0},
+       {T(2.4), 0, T(3.2), 0, 0, 0},
+       2 * (5 + 0.6)},
+      {GroupAxis::kColumns, {2, 0, 3, 0, T(0.6 - 1), 0}, {2, 0, 3, 0, 0, 0}, 2 * (3 + 0.6 + 4)},
+      {GroupAxis::kWhole, scaled, scaled, 2 * whole},
+  };
+  const bool adam = std::string(rule) == "adam";
+  for (const Case& one : cases) {
+    for (const Apply apply : {Apply::kGradient, Apply::kProx}) {
+      if (adam && apply == Apply::kGradient) continue;  // would be scaled by itself
+      std::vector<T> w = start, m(6), v(6);
+      const std::vector<T> g(6);
+      UpdateCall<T> call = sgd(T(0.5));
+      call.rule = index_of("rule", rule_names(), rule);
+      if (adam) {  // with eps = 1 and no gradient yet, the step size of each weight is lr
+        const T scalars[kMaxScalars] = {T(0.5), T(0.9), T(0.1), T(0.99), T(0.01), 1, 1, T(0.5)};
+        std::copy_n(scalars, kMaxScalars, call.rule_scalar);
+      }
+      UpdateTensor<T> tensor = tensor_of(w, g);
+      tensor.rows = 2;
+      tensor.columns = 3;
+      tensor.slot[0] = m.data();
+      tensor.slot[1] = v.data();
+      tensor.group = index_of("penalty", group_names(), "group_lasso");
+      tensor.group_apply = apply;
+      tensor.axis = one.axis;
+      tensor.first_group = 1;  // behind another's
+      call.group_strength = {7, 2, 2, 2};
+      call.tensors = {tensor};
+      const UpdateResult result = update(call);
+      const std::vector<T>& wanted = apply == Apply::kProx ? one.prox : one.gradient;
+      for (size_t i = 0; i < w.size(); ++i) check_close(w[i], wanted[i], 1e-6, "w");
+      for (size_t i = 0; i < w.size(); ++i) CHECK(wanted[i] != 0 || w[i] == 0);
+      check_close(result.penalty, one.value, 1e-6, "penalty");
+    }
+  }
+}
+
+// A group of two weights with a norm just above what its penalty takes: the step size of each is
+// 1, and so the root is `left`. Newton's method has few steps to take, and each is a pass over memory.
+template <class T>
+void check_newton(double left) {
+  constexpr GroupKind kind = {"group_lasso", false, GroupLasso::value, GroupLasso::pull,
+                              GroupLasso::factor};
+  const double strength = 5 - left, w[] = {3, 4};
+  GroupSolver<T> solver(kind, &strength, 1);
+  solver.start();
+  int passes = 0;
+  for (bool arrived = false; !arrived && passes < 20; ++passes) {
+    solver.clear();
+    for (const double one : w) {
+      const T part = T(1) / (solver.root()[0] + solver.strength()[0]);
+      solver.squares()[0] += double(T(one) * part) * double(T(one) * part);
+      solver.over()[0] += double(T(one) * part) * double(T(one) * part) * double(part);
+    }
+    arrived = solver.refine();
+  }
+  CHECK(passes < 8);
+  check_close(solver.root()[0], left, 20 * std::numeric_limits<T>::epsilon(), "root");
+}
+
 void tests() {
+  check_group_lasso<float>("sgd");
+  check_group_lasso<double>("sgd");
+  check_group_lasso<float>("adam");
+  check_group_lasso<double>("adam");
+  for (const double left : {4.0, 1.0, 1e-2, 1e-4, 1e-6, 0.0}) {
+    check_newton<float>(left);
+    check_newton<double>(left);
+  }
   check_sgd_l2<float>();
   check_sgd_l2<double>();
   check_refusal();
