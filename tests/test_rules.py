@@ -104,7 +104,7 @@ def test_kernels_and_scalars() -> None:
     assert [rule.kernel for rule in RULES] == ["sgd", "momentum", "nesterov", "adam", "adamw"]
     assert [rule.decoupled for rule in RULES] == [False, False, False, False, True]
     assert RULES[0].scalars(1) == (0.1,)
-    assert RULES[1].scalars(3) == (0.1, 0.9)
+    assert RULES[1].scalars(3) == (0.1, 0.9, 0.1 / (1 - 0.9))
 
 
 @pytest.mark.parametrize("rule", [Adam(lr=0.3, eps=0.01), AdamW(lr=0.3, beta1=0.2, beta2=0.5)])
@@ -136,7 +136,7 @@ def test_prox_follows_the_plain_step(rule: Rule, penalty: L1) -> None:
         reference.update(plain, grads, plain_state, rule=rule)
         reference.update(params, grads, state, rule=rule, penalty=Prox(penalty))
         for name, w in plain.items():
-            size: float | np.ndarray = rule.lr
+            size: float | np.ndarray = rule.prox_step
             if rule.kernel == "adam":
                 v_hat = state["exp_avg_sq"][name] / (1 - rule.beta2 ** (step + 1))
                 size = rule.lr / (np.sqrt(v_hat) + rule.eps)
@@ -145,6 +145,20 @@ def test_prox_follows_the_plain_step(rule: Rule, penalty: L1) -> None:
         for slot in rule.slots:  # the penalty must not reach what the rule remembers
             for name in plain:
                 np.testing.assert_array_equal(state[slot][name], plain_state[slot][name])
+
+
+@pytest.mark.parametrize("rule", [SGD(0.01), Momentum(0.01), Momentum(0.01, nesterov=True)])
+@pytest.mark.parametrize("penalty", [L1(0.5), L2(0.5)])
+def test_prox_rests_where_loss_and_penalty_are_least(rule: Rule, penalty: L1 | L2) -> None:
+    """(w - 1)^2 + 0.5 |w| is least at 0.75, (w - 1)^2 + 0.5 w^2 at 2/3; as a prox or a gradient."""
+    for one in (penalty, Prox(penalty)):
+        params = {"weight": np.array([0.3])}
+        state = reference.init_state(rule, params)
+        for _ in range(2000):
+            grads = {"weight": 2 * (params["weight"] - 1)}
+            reference.update(params, grads, state, rule=rule, penalty=one)
+        least = 0.75 if isinstance(penalty, L1) else 2 / 3
+        assert params["weight"][0] == pytest.approx(least, abs=1e-9)
 
 
 def test_prox_of_l1_reaches_zero_and_its_gradient_does_not() -> None:
