@@ -36,7 +36,7 @@ class Masks:
     update: tuple[Factor, Factor] = (1.0, 1.0)
 
     def row(self) -> Factor:
-        """The first row of that of W, [H], for cells whose W is a vector."""
+        """Return the first row of that of W, [H], for cells whose W is a vector."""
         if not isinstance(self.weight, np.ndarray):
             return self.weight
         row: Array = self.weight[0]
