@@ -66,7 +66,7 @@ class Problem:
 
     @property
     def bends(self) -> bool:
-        """Whether it may bend sharply, as 1 / sqrt(var + 1e-5) does where var is near 0, at h = 0."""
+        """Whether it may bend sharply, as 1 / sqrt(var + 1e-5) does where var is near 0."""
         return CELLS[self.cell].layer_norm
 
     @property
