@@ -30,6 +30,12 @@ def test_agrees_with_the_reference(problem: Problem) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_agrees_over_many_steps(cell: str) -> None:
+    """Another library's stack overflowed past 320 steps (pytorch#9621)."""
+    check(replace(SMALL, cell=cell, times=1500))
+
+
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_agrees_at_every_edge_of_vectors_and_tiles(cell: str, dtype: str) -> None:
     """Compact: test_targets.py runs it again for every SIMD target."""

@@ -56,6 +56,9 @@ void tests() {
   }
   const Schedule plain = make_schedule(4, 3, nullptr, false);
   CHECK(plain.slot.empty() && plain.rows() == 12 && plain.previous_rows(false).empty());
+  // Rows past 2^31, where 32-bit places would be negative (pytorch#191924 was such a case).
+  const Schedule large = make_schedule(70'000, 40'000, nullptr, false);
+  CHECK(large.rows() == 2'800'000'000 && large.last_row(39'999, false) == 2'800'039'999);
   CHECK(make_schedule(0, 3, nullptr, false).rows() == 0);
   CHECK(make_schedule(4, 0, nullptr, false).rows() == 0);
 }
