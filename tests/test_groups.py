@@ -144,7 +144,9 @@ def test_agrees_with_the_reference(
         wanted = reference.update(
             expected, in_float64(grads), expected_state, rule=rule, penalty=penalty, **clip
         )
-        assert_agrees(params, expected, dtype)
+        # Adam divides by the gradient's own size: where it is small, one of a few thousand in a few
+        # hundred, its rounding (of products in BLAS too) is that much larger in the step.
+        assert_agrees(params, expected, dtype, 50 if isinstance(rule, nr.Adam) else 1)
         for slot in rule.slots:
             assert_agrees(state[slot], expected_state[slot], dtype)
         for field in fields(info):
@@ -154,11 +156,14 @@ def test_agrees_with_the_reference(
 
 
 def assert_agrees(
-    actual: dict[str, np.ndarray], expected: dict[str, np.ndarray], dtype: str
+    actual: dict[str, np.ndarray],
+    expected: dict[str, np.ndarray],
+    dtype: str,
+    amplification: float = 1,
 ) -> None:
     for name, array in actual.items():
         assert array.dtype == dtype
-        scale = max(1.0, np.max(np.abs(expected[name]), initial=0))
+        scale = amplification * max(1.0, np.max(np.abs(expected[name]), initial=0))
         np.testing.assert_allclose(
             array, expected[name], rtol=0, atol=ELEMENT[dtype] * scale, err_msg=name
         )
