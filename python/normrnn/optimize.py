@@ -167,15 +167,18 @@ def update(
         if missing:
             raise ValueError(f"state: expected {missing[0]!r} to hold {name!r}, got none")
 
-    pieces = split_gates(resolve(penalty, params, step), params)
-    sets = group_sets(pieces, params)
+    pieces = resolve(penalty, params, step)
+    scopes = {inner_of(term).scope for piece in pieces for term in piece.terms}
+    if "group" in scopes:
+        pieces = split_gates(pieces, params)
+    sets = group_sets(pieces if "group" in scopes else [], params)
     split = [p.name for p in pieces if p.rows is not None and params[p.name].ndim == 1]
     if split and clip_ratio is not None:
         raise ValueError(
             f"clip_ratio: expected one penalty for all gates of a vector, got several for "
             f"{split[0]}"
         )
-    matrices = MatrixTerms(pieces, params, rule, state)
+    matrices = MatrixTerms(pieces if "matrix" in scopes else [], params, rule, state)
     tensors = []
     for i, piece in enumerate(pieces):
         name = piece.name
@@ -183,11 +186,10 @@ def update(
         if piece.rows is not None and len({np.shape(a) for a in arrays}) == 1:
             arrays = [piece_of(a, piece) for a in arrays]  # others the core refuses
         w, g, *slots = arrays
-        element, group = (
-            _element_of(piece, params[name], sets.uses[i] is not None),
-            _group_of(sets.uses[i]),
-        )
-        tensors.append((name, w, g, slots, element, group, matrices.pull[i]))
+        use = sets.uses[i] if sets.uses else None
+        element = _element_of(piece, params[name], use is not None)
+        pull = matrices.pull.get(i)
+        tensors.append((name, w, g, slots, element, _group_of(use), pull))
     sums = _core.update(
         tensors,
         rule.kernel,
@@ -208,8 +210,8 @@ class MatrixTerms:
 
     Attributes
     ----------
-    pull : list of ndarray or None
-        For each piece the gradient of all its penalties that act through one.
+    pull : dict of int to ndarray
+        For the pieces that have such penalties the gradient of all that act through one.
     """
 
     def __init__(
@@ -219,7 +221,7 @@ class MatrixTerms:
         rule: Rule,
         state: dict[str, Any],
     ) -> None:
-        self.pull: list[Array | None] = [None] * len(pieces)
+        self.pull: dict[int, Array] = {}
         self.value = 0.0
         self.rule = rule
         self.state = state
@@ -242,8 +244,7 @@ class MatrixTerms:
                 memory = self.vectors.setdefault(key, dict(state.get("vectors", {}).get(key, {})))
                 value, gradient = penalty.value_and_gradient(w, memory)
                 self.value += value
-                before = self.pull[i]
-                self.pull[i] = gradient if before is None else before + gradient
+                self.pull[i] = self.pull[i] + gradient if i in self.pull else gradient
 
     def _refuse_metric(self, penalty: MatrixPenalty) -> None:
         if not penalty.constraint and not self.rule.uniform_step:
@@ -298,12 +299,14 @@ def _element_of(piece: Piece, w: Array, in_groups: bool) -> tuple[Any, ...] | No
     """Return the penalty of each weight as the core takes it."""
     for term in piece.terms:
         penalty, prox = inner_of(term), is_prox(term)
-        if isinstance(penalty, GroupPenalty):
+        if penalty.scope == "group":
+            assert isinstance(penalty, GroupPenalty)
             inner = penalty.elementwise() if in_groups else None
             if inner is None:
                 continue
             penalty = inner
-        if isinstance(penalty, ElementwisePenalty):
+        if penalty.scope == "weight":
+            assert isinstance(penalty, ElementwisePenalty)
             arrays = (penalty.center_for(piece.name, w), penalty.weights_for(piece.name, w))
             center, weights = (None if a is None else piece_of(a, piece) for a in arrays)
             return (penalty.kernel, penalty.scalars(), center, weights, prox)

@@ -54,7 +54,7 @@ def bind(penalty: P, name: str, *names_of_fields: str) -> P:
     bound = penalty
     for field in names_of_fields:
         held = getattr(penalty, field)
-        if not isinstance(held, Mapping):
+        if not isinstance(held, dict):  # what `keep` makes of a mapping
             continue
         if name not in held:
             raise ValueError(f"{field}: expected an array for {name}, got {sorted(held)}")

@@ -34,9 +34,12 @@ class Penalty(ABC):
         prox is the projection, whatever the step. It needs no ``Prox`` around it.
     has_prox : bool
         Whether there is an exact proximal step.
+    scope : str
+        "weight", "group" or "matrix": what R is a function of.
     """
 
     constraint: ClassVar[bool] = False
+    scope: ClassVar[str]
     has_prox: ClassVar[bool] = True
 
     @abstractmethod
@@ -82,6 +85,8 @@ class Penalty(ABC):
 
 class ElementwisePenalty(Penalty):
     """R(w) = sum r(w_i): the C++ kernel takes it in the pass over memory that the update is."""
+
+    scope = "weight"
 
     @property
     @abstractmethod

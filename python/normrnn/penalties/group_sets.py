@@ -66,7 +66,7 @@ def split_gates(pieces: Sequence[Piece], params: Params) -> list[Piece]:
         terms = tuple(_with_groups(term, "matrix") for term in piece.terms)
         gates = gates_of(piece.name, params)
         if not gates:
-            result.append(replace(piece, terms=terms))
+            result.append(piece._replace(terms=terms))
             continue
         start, stop, _ = (piece.rows or slice(None)).indices(len(params[piece.name]))
         height = len(params[piece.name]) // len(gates)

@@ -31,6 +31,7 @@ class GroupPenalty(Penalty):
     groups: str
     weights: Arrays
     kernel: ClassVar[str]
+    scope = "group"
 
     def __post_init__(self) -> None:
         """Check strengths, groups and weights."""

@@ -109,6 +109,8 @@ class L2(ElementwisePenalty):
 
     def weights_for(self, name: str, w: NDArray[Any]) -> NDArray[Any] | None:
         """Return the weights for this parameter, of w's shape and dtype; None for 1."""
+        if self.weights is None:
+            return None
         return factors_for(self, "weights", name, w, w.shape)
 
     def _center(self, w: NDArray[Any]) -> NDArray[Any] | float:

@@ -25,6 +25,8 @@ BASIS = 20
 class MatrixPenalty(Penalty):
     """A penalty of a whole matrix [rows, columns]; ``"weight_hh_l0[*]"`` means each gate's."""
 
+    scope = "matrix"
+
     def value_and_gradient(
         self, w: NDArray[Any], memory: Memory | None = None
     ) -> tuple[float, NDArray[Any]]:

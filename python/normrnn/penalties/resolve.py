@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from numpy.typing import NDArray
 
@@ -24,8 +23,7 @@ _KINDS: tuple[tuple[type, str], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A parameter, or the rows of one or more of its gates, with what applies to it.
 
     Attributes
@@ -184,6 +182,8 @@ def _terms(argument: str, some: Some, step: int) -> tuple[One, ...]:
     terms = tuple(
         Prox(term.penalty.at(step)) if isinstance(term, Prox) else term.at(step) for term in terms
     )
+    if len(terms) == 1:
+        return terms
     for kind, words in _KINDS:
         same = [type(inner_of(term)).__name__ for term in terms if _is(inner_of(term), kind)]
         if len(same) > 1:

@@ -91,7 +91,7 @@ def terms_of(penalty: Penalties, params: Mapping[str, Array], step: int = 1) -> 
     """Find all terms; raises as ``update`` does."""
     pieces = split_gates(resolve(penalty, params, step), params)
     uses = group_sets(pieces, params).uses
-    alone = [replace(piece, terms=tuple(map(_groups_alone, piece.terms))) for piece in pieces]
+    alone = [piece._replace(terms=tuple(map(_groups_alone, piece.terms))) for piece in pieces]
     found = []
     for piece, use in zip(pieces, uses, strict=True):
         for one in piece.terms:
