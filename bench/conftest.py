@@ -81,7 +81,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
         if not bench.has_error:
             test, _, parameters = bench.name.partition("[")
             points = parameters.rstrip("]").split("-")
-            engine = next((p for p in points if p in ("core", "numpy")), "core")
+            engine = next((p for p in points if p in ("core", "numpy", "torch")), "core")
             point = "-".join(p for p in points if p != engine)
             rows[test.removeprefix("test_"), point, engine] = bench
     terminalreporter.section("fractions of the peaks measured in this run")
@@ -98,8 +98,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
                 f"{v:.0%} of {k.split('of ')[1]}" if k.startswith("fraction") else f"{v} x {k}"
                 for k, v in bench.extra_info.items()
             )
-            other = rows.get((test, point, "numpy"))
-            ratio = f"{other.stats.median / bench.stats.median:7.1f} x numpy" if other else ""
+            others = {name: rows.get((test, point, name)) for name in ("numpy", "torch")}
+            ratio = " ".join(
+                f"{other.stats.median / bench.stats.median:7.1f} x {name}"
+                for name, other in others.items()
+                if other
+            )
             terminalreporter.write_line(
                 f"{test:18} {point:30} {bench.stats.median * 1e3:10.3f} ms {ratio}  {peaks}"
             )
