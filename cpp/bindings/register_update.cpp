@@ -64,7 +64,7 @@ void copy_scalars(const std::string& name, const py::handle& values, T* out) {
 }
 
 GroupAxis axis_of(const py::handle& object) {
-  static const std::vector<std::string> names = {"rows", "columns", "whole"};
+  static const std::vector<std::string> names = {"rows", "columns", "matrix"};
   return GroupAxis(index_of("groups", names, object.cast<std::string>()));
 }
 

@@ -26,7 +26,6 @@ from normrnn.rules import Rule
 __all__ = ["init_state", "update"]
 
 Array = NDArray[Any]
-CORE_AXIS = {"rows": "rows", "columns": "columns", "matrix": "whole"}
 
 
 def init_state(rule: Rule, params: Mapping[str, Array]) -> dict[str, Any]:
@@ -317,4 +316,4 @@ def _group_of(use: GroupUse | None) -> tuple[str, str, int, bool] | None:
     """Return the penalty of groups as the core takes it."""
     if use is None:
         return None
-    return (use.penalty.kernel, CORE_AXIS[use.groups], use.first, use.prox)
+    return (use.penalty.kernel, use.groups, use.first, use.prox)
