@@ -1,4 +1,7 @@
-"""Diagnostics against numpy.linalg, exact Jacobians and the reference's tape."""
+"""Diagnostics against numpy.linalg, exact Jacobians and the reference's tape.
+
+One file, for all of it is tested on the same small networks and tapes.
+"""
 
 import math
 import re

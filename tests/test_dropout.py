@@ -1,4 +1,7 @@
-"""Dropout of every kind: the random bits, the equations, and what the masks may depend on."""
+"""Dropout of every kind: the random bits, the equations, and what the masks may depend on.
+
+One file, for every kind of dropout goes through the same drawn problems.
+"""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,7 @@
-"""Penalties and constraints of groups, gates and matrices in whole networks: core and reference."""
+"""Penalties and constraints of groups, gates and matrices in whole networks: core and reference.
+
+One file, for every test draws from the same networks and penalties.
+"""
 
 from copy import deepcopy
 from dataclasses import fields, replace

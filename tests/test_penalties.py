@@ -1,4 +1,7 @@
-"""Every penalty in the registry against its own value: gradient, prox, projection, errors."""
+"""Every penalty in the registry against its own value: gradient, prox, projection, errors.
+
+One file, for every test takes its penalties from the registry by the same strategy.
+"""
 
 from dataclasses import MISSING, fields, replace
 from typing import Any

@@ -1,4 +1,7 @@
-"""Choosing λ: λ_max by single steps, paths by optimality, hypergradients by finite differences."""
+"""Choosing λ: λ_max by single steps, paths by optimality, hypergradients by finite differences.
+
+One file, for paths, hypergradients and folds are tested on the same few problems.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""State penalties and the clip of dL/dh_t: definitions, the reference's gradients, and the core."""
+"""State penalties and the clip of dL/dh_t: definitions, the reference's gradients, and the core.
+
+One file, for all penalties share drawn states and problems.
+"""
 
 import re
 from collections.abc import Sequence
