@@ -1,12 +1,12 @@
 """Updates with penalties of groups and matrices, beside how one does the same with PyTorch.
 
 Bytes counted are those that must move: weights and slots read and written, gradients read, and what
-a group's norm needs before the step. Rows are measured while they are in the cache, which counts
-nothing. A gradient of columns reads the weights once more. Their prox is of weights after the step,
-so weights, gradients and slots are all read once more; under Adam once for each of Newton's rounds,
-of which one is counted. Clipping reads the gradients once more. The look at the gradients before
-anything is changed is left out (``check_finite=False``). Penalties of matrices do arithmetic, and
-no bytes are counted for them.
+groups that are not rows need besides; rows are solved while they are in the cache, which counts
+nothing. A gradient of columns reads the weights once more. Their prox comes after the step: weights
+are read and written once more; under Adam they and their step sizes are kept besides, and read by the
+one of Newton's rounds that is counted. Clipping reads the gradients once more. The look at the
+gradients before anything is changed is left out (``check_finite=False``). Penalties of matrices do
+arithmetic, and no bytes are counted for them.
 
 PyTorch's way is the one that it has (weight_decay, a parametrization, clip_grad), or else autograd
 or a few lines on tensors, with the fused optimiser. Where it is the same mathematics the result is
@@ -39,15 +39,14 @@ RULES = {"sgd": nr.SGD(LR), "adam": nr.Adam(LR)}
 class Row:
     """A penalty or a clip, and what it needs.
 
-    `options` are those of `update`. `reads` says what is read beside the step: "w", "g" and "all"
-    for weights, gradients, and these with the slots; None if arithmetic counts. `before` changes a
-    tensor's gradient before the optimiser's step, `after` its values after it, and `module` is a
-    parametrization.
+    `options` are those of `update`. `more` is the number of arrays that are read or written beside the
+    step; None if arithmetic counts. `before` changes a tensor's gradient before the optimiser's
+    step, `after` its values after it, and `module` is a parametrization.
     """
 
     options: dict[str, Any]
     shape: tuple[int, int] = LARGE
-    reads: tuple[str, ...] | None = ()
+    more: int | None = 0
     before: Callable[[Any], None] | None = None
     after: Callable[[Any], None] | None = None
     decay: float = 0.0
@@ -109,18 +108,18 @@ ROWS = {
     "ProxGroupLassoRowsAdam": Row({"penalty": nr.Prox(nr.GroupLasso(LAMBDA))}, rules=("adam",)),
     "GroupLassoColumns": Row(
         {"penalty": nr.GroupLasso(LAMBDA, groups="columns")},
-        reads=("w",),
+        more=1,
         before=penalised(lasso(0)),
         rules=BOTH,
     ),
     "ProxGroupLassoColumns": Row(
         {"penalty": nr.Prox(nr.GroupLasso(LAMBDA, groups="columns"))},
-        reads=("all",),
+        more=2,
         after=shrink_groups(0),
     ),
     "ProxGroupLassoColumnsAdam": Row(
         {"penalty": nr.Prox(nr.GroupLasso(LAMBDA, groups="columns"))},
-        reads=("all",),
+        more=8,
         rules=("adam",),
     ),
     "MaxNormRows": Row(
@@ -130,20 +129,20 @@ ROWS = {
     ),
     "MaxNormColumns": Row(
         {"penalty": nr.MaxNorm(30.0, groups="columns")},
-        reads=("all",),
+        more=2,
         after=lambda w: w.copy_(torch.renorm(w, 2, 1, 30.0)),
     ),
     "ClipNorm": Row(
         {"clip_norm": 1.0},
-        reads=("g",),
+        more=1,
         before=lambda w: torch.nn.utils.clip_grad_norm_([w], 1.0),
     ),
     "ClipValue": Row(
         {"clip_value": 0.5},
-        reads=("g",),
+        more=1,
         before=lambda w: torch.nn.utils.clip_grad_value_([w], 0.5),
     ),
-    "ClipRatio": Row({"clip_ratio": 0.01}, reads=("g",), before=adaptive_clip),
+    "ClipRatio": Row({"clip_ratio": 0.01}, more=1, before=adaptive_clip),
     "SoftOrthogonality": Row(
         {"penalty": nr.SoftOrthogonality(LAMBDA)},
         SQUARE,
@@ -215,7 +214,7 @@ def with_torch(
 def test_penalty(row: Row, rule: str, way: str, timed: Callable[..., None]) -> None:
     rng = np.random.default_rng(0)
     weight, gradient = (rng.standard_normal(row.shape, np.float32) for _ in range(2))
-    if row.reads is None:
+    if row.more is None:
         weight *= np.float32(row.shape[1] ** -0.5)  # a recurrent matrix, which stays one
         gradient *= np.float32(1e-6)
     if find_spec("torch"):
@@ -235,6 +234,5 @@ def test_penalty(row: Row, rule: str, way: str, timed: Callable[..., None]) -> N
         if row.same:
             assert_close(params["weight"], tensor.detach().numpy())
     slots = 2 * len(rules.slots)
-    arrays = {"w": 1, "g": 1, "all": 2 + len(rules.slots)}
-    streams = None if row.reads is None else 3 + slots + sum(arrays[one] for one in row.reads)
+    streams = None if row.more is None else 3 + slots + row.more
     timed(run, bytes_=4 * weight.size * streams if streams and way == "core" else 0)

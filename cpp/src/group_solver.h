@@ -3,8 +3,10 @@
 // Where all weights of a group have the same step size a, its norm after the step says it all. Where
 // each has its own, h_i (Adam), the prox of strength ||u|| is u_i = w_i root / (root + strength h_i),
 // where root = ||u|| solves S(root) = sum (w_i / (root + strength h_i))^2 = 1, and is 0 if S(0) <= 1.
-// 1 / sqrt(S) is concave and increasing, so Newton's method on 1 / sqrt(S) = 1 goes from 0 to the root
-// without passing it. docs/equations.md#group-lasso
+// 1 / sqrt(S) is concave and increasing, so Newton's method on 1 / sqrt(S) = 1 comes to the root from
+// below without passing it. It begins at ||w|| - strength h, with the mean h weighted by w^2: this is
+// below the root, S being convex in h, and off by the square of a small shrinkage only.
+// docs/equations.md#group-lasso
 #pragma once
 
 #include <algorithm>
@@ -17,106 +19,130 @@
 
 namespace normrnn {
 
-// The groups [first, first + count) of an update at work: the arrays that kernels read, and the sums
-// that they make. Memory of its own, so that stretches of rows can be solved side by side.
+// What passes sum up for each group.
+struct GroupTotals {
+  explicit GroupTotals(int64_t count)
+      : before(size_t(count)), after(size_t(count)), first(size_t(count)), second(size_t(count)) {}
+
+  cpu::GroupSums sums(bool uniform_step) {
+    if (uniform_step) return {before.data(), after.data(), first.data(), second.data(), nullptr};
+    return {before.data(), after.data(), nullptr, nullptr, first.data()};
+  }
+
+  // Adds those of other groups, which are these from `at` on.
+  void add(const GroupTotals& other, int64_t at) {
+    for (size_t i = 0; i < other.before.size(); ++i) {
+      before[size_t(at) + i] += other.before[i];
+      after[size_t(at) + i] += other.after[i];
+      first[size_t(at) + i] += other.first[i];
+      second[size_t(at) + i] += other.second[i];
+    }
+  }
+
+  std::vector<double> before, after;  // of w^2
+  // Of cpu::GroupSums: change and cross, or weighted; then u^2 and u^2 / (root + strength h).
+  std::vector<double> first, second;
+};
+
+// The groups [first, first + count) of an update at work. Memory of its own, so that stretches of rows
+// can be solved side by side.
 template <class T>
 class GroupSolver {
  public:
   GroupSolver(const GroupKind& kind, const double* strength, int64_t count)
-      : kind_(kind),
-        given_(strength),
-        squares_(size_t(count)),
-        over_(size_t(count)),
-        before_(size_t(count)),
-        root_(size_t(count)),
-        strength_(size_t(count)),
-        factor_(size_t(count)),
-        exact_(size_t(count)) {
-    for (int64_t i = 0; i < count; ++i) strength_[size_t(i)] = T(strength[i]);
-  }
+      : totals(count), kind_(kind), given_(strength), factor_(size_t(count), T(1)) {}
 
-  int64_t count() const { return int64_t(squares_.size()); }
-  double* squares() { return squares_.data(); }
-  double* over() { return over_.data(); }
-  double* before() { return before_.data(); }
+  GroupTotals totals;
+
+  int64_t count() const { return int64_t(factor_.size()); }
   const T* factor() const { return factor_.data(); }
   const T* root() const { return root_.data(); }
   const T* strength() const { return strength_.data(); }
 
-  void clear() {
-    std::fill(squares_.begin(), squares_.end(), 0.0);
-    std::fill(over_.begin(), over_.end(), 0.0);
-    std::fill(before_.begin(), before_.end(), 0.0);
-  }
-
-  // Adds the sums of other groups, which are these groups from `first` on.
-  void add(const GroupSolver& other, int64_t first) {
-    for (size_t i = 0; i < other.squares_.size(); ++i) {
-      squares_[size_t(first) + i] += other.squares_[i];
-      over_[size_t(first) + i] += other.over_[i];
-      before_[size_t(first) + i] += other.before_[i];
-    }
-  }
-
   // The penalty's value, from the weights before the step.
   double value() const {
     double sum = 0;
-    for (size_t i = 0; i < before_.size(); ++i) {
-      sum += kind_.value(std::sqrt(before_[i]), given_[i]);
-    }
+    for (int64_t i = 0; i < count(); ++i) sum += kind_.value(norm(totals.before, i), given_[i]);
     return sum;
   }
 
-  // From squares of the weights: what the weights are multiplied by for the penalty's gradient.
+  // What the weights are multiplied by for the penalty's gradient.
   void take_pull() {
-    before_ = squares_;
-    for (size_t i = 0; i < squares_.size(); ++i) {
-      factor_[i] = T(kind_.pull(std::sqrt(squares_[i]), given_[i]));
+    for (int64_t i = 0; i < count(); ++i) {
+      factor_[size_t(i)] = T(kind_.pull(norm(totals.before, i), given_[i]));
     }
   }
 
-  // From squares of the weights after the step: the factor of each group.
+  // The factor of each group after the step.
   void take_factor(double step) {
-    for (size_t i = 0; i < squares_.size(); ++i) {
-      factor_[i] = T(kind_.factor(std::sqrt(squares_[i]), given_[i], step));
+    for (int64_t i = 0; i < count(); ++i) {
+      factor_[size_t(i)] = T(kind_.factor(norm(totals.after, i), given_[i], step));
+    }
+  }
+
+  // The squares of what all of it changes the weights by, f (w + d) - w = f d + (f - 1) w, and of the
+  // weights after it.
+  void add_norms(cpu::UpdateSums& sums) const {
+    for (size_t i = 0; i < factor_.size(); ++i) {
+      const double f = factor_[i], less = f - 1;
+      sums.update_squares += f * f * totals.first[i] + 2 * f * less * totals.second[i] +
+                             less * less * totals.before[i];
+      sums.param_squares += f * f * totals.after[i];
     }
   }
 
   // Where Newton's method begins. A group without strength has root 1: it stays as it is.
   void start() {
-    for (size_t i = 0; i < root_.size(); ++i) {
-      exact_[i] = 0;
-      root_[i] = strength_[i] > 0 ? T(0) : T(1);
+    strength_.assign(given_, given_ + count());
+    root_.assign(factor_.size(), T(1));
+    exact_.assign(factor_.size(), 0.0);
+    for (int64_t i = 0; i < count(); ++i) {
+      if (!(given_[i] > 0)) continue;
+      const double size = norm(totals.after, i);
+      const double shrinkage = given_[i] * totals.first[size_t(i)] / totals.after[size_t(i)];
+      if (size > shrinkage) exact_[size_t(i)] = size - shrinkage;
+      root_[size_t(i)] = T(exact_[size_t(i)]);
     }
+    clear_rounds();
   }
 
   // One step of it, from the sums at the root so far. Returns whether all groups have arrived: by
-  // what is left of S = 1, for next to a root near 0 the step itself is never small.
+  // what was left of S = 1, for next to a root near 0 the step itself is never small; a step leaves
+  // the square of it.
   bool refine() {
+    const double enough = std::sqrt(double(std::numeric_limits<T>::epsilon())) / 16;
     bool arrived = true;
     for (size_t i = 0; i < root_.size(); ++i) {
       if (!(strength_[i] > 0)) continue;
-      const double s = squares_[i], left = std::sqrt(s) - 1;
+      const double s = totals.first[i], slope = totals.second[i], left = std::sqrt(s) - 1;
       double next = exact_[i];
       if (!std::isfinite(s)) {
         next = 1;  // a step size of 0 on the way: begin elsewhere
         arrived = false;
-      } else if ((s > 1 || next > 0) && over_[i] > 0) {  // not if all weights are 0
-        next += left * s / over_[i];
+      } else if ((s > 1 || next > 0) && slope > 0) {  // not if all weights are 0
+        next += left * s / slope;
         if (next <= 0) next = exact_[i] / 2;  // from beyond the root the step may go too far
-        arrived = arrived && std::abs(left) <= 4 * std::numeric_limits<T>::epsilon();
+        arrived = arrived && std::abs(left) <= enough;
       }
       exact_[i] = next;
       root_[i] = T(next);
     }
+    clear_rounds();
     return arrived;
   }
 
  private:
+  double norm(const std::vector<double>& squares, int64_t i) const {
+    return std::sqrt(squares[size_t(i)]);
+  }
+  void clear_rounds() {
+    std::fill(totals.first.begin(), totals.first.end(), 0.0);
+    std::fill(totals.second.begin(), totals.second.end(), 0.0);
+  }
+
   const GroupKind& kind_;
   const double* given_;
-  std::vector<double> squares_, over_, before_;
-  std::vector<T> root_, strength_, factor_;
+  std::vector<T> factor_, root_, strength_;
   std::vector<double> exact_;
 };
 

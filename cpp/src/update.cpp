@@ -1,5 +1,5 @@
-// The update over all tensors: a look at the gradients, which can still refuse, then one pass. Before
-// it, the norms that groups of weights need are measured where they do not lie in one task's rows.
+// The update over all tensors: a look at the gradients, which can still refuse, then one pass. Groups
+// that do not lie in one task's rows are measured, and for a prox their steps taken, before it.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -15,6 +15,7 @@ namespace normrnn {
 namespace {
 
 constexpr int64_t kBlock = 1 << 12;     // elements; sums of blocks are added in order
+constexpr int64_t kRowBlock = 1 << 14;  // of a matrix, whose rows are solved together
 constexpr double kSmallestNorm = 1e-3;  // of weights, for clip_ratio: weights of 0 may grow
 constexpr int kMostRefinements = 60;
 
@@ -82,7 +83,7 @@ class Update {
       if (!is_matrix(at)) {
         add_blocks(blocks_, int(i), at.size, kBlock);
       } else if (at.columns > 0) {
-        add_blocks(blocks_, int(i), at.rows, std::max<int64_t>(1, kBlock / at.columns));
+        add_blocks(blocks_, int(i), at.rows, std::max<int64_t>(1, kRowBlock / at.columns));
       }
     }
   }
@@ -96,19 +97,13 @@ class Update {
     if (look_first) result.grad_norm = norm_of_gradients();
     result.clip_scale =
         result.grad_norm > call_.clip_norm ? call_.clip_norm / result.grad_norm : 1.0;
-    scale_ = {call_.rule_scalar, T(result.clip_scale), T(call_.clip_value)};
-    measure_groups();
+    const bool sum_gradients = !look_first || by_rows_ || std::isfinite(call_.clip_value);
+    scale_ = {call_.rule_scalar, T(result.clip_scale), T(call_.clip_value), sum_gradients};
 
+    cpu::UpdateSums total = groups_across_rows();
     std::vector<cpu::UpdateSums> sums(blocks_.size());
     for_blocks(blocks_, call_.threads, [&](size_t i) { step(blocks_[i], sums[i]); });
-    cpu::UpdateSums total{};
-    for (const cpu::UpdateSums& s : sums) {
-      total.penalty += s.penalty;
-      total.grad_squares += s.grad_squares;
-      total.update_squares += s.update_squares;
-      total.param_squares += s.param_squares;
-    }
-    for (const auto& solver : solvers_) total.penalty += solver ? solver->value() : 0.0;
+    for (const cpu::UpdateSums& s : sums) add(s, total);
     result.penalty = total.penalty;
     if (!look_first) result.grad_norm = std::sqrt(total.grad_squares);
     // What is not clipped, or only scaled, need not be summed again; it may not even be summable.
@@ -122,6 +117,24 @@ class Update {
 
  private:
   using Solver = GroupSolver<T>;
+
+  // What a prox that needs roots keeps of the step before it.
+  struct Kept {
+    Kept() = default;
+    explicit Kept(int64_t count) : w(count), step_size(count) {}
+    cpu::StepKeep<T> from(int64_t first) {
+      if (!w.get()) return {};
+      return {w.get() + first, step_size.get() + first};
+    }
+    Buffer<T> w, step_size;
+  };
+
+  static void add(const cpu::UpdateSums& from, cpu::UpdateSums& to) {
+    to.penalty += from.penalty;
+    to.grad_squares += from.grad_squares;
+    to.update_squares += from.update_squares;
+    to.param_squares += from.param_squares;
+  }
 
   bool is_matrix(const UpdateTensor<T>& at) const {
     return by_rows_ || at.group_apply != Apply::kNone;
@@ -151,8 +164,11 @@ class Update {
     return solvers_[size_t(2 * at.group + (is_prox(at) ? 1 : 0))];
   }
 
-  void measure_groups() {
+  // Solves the groups across rows; a prox's steps are taken for it.
+  cpu::UpdateSums groups_across_rows() {
+    cpu::UpdateSums total{};
     std::vector<Block> of_gradient, of_prox;
+    kept_.resize(call_.tensors.size());
     for (size_t i = 0; i < call_.tensors.size(); ++i) {
       const UpdateTensor<T>& at = call_.tensors[i];
       if (!across_rows(at) || at.size == 0) continue;
@@ -161,107 +177,132 @@ class Update {
         solver = std::make_unique<Solver>(kGroupKinds[at.group], call_.group_strength.data(),
                                           int64_t(call_.group_strength.size()));
       }
+      if (is_prox(at) && needs_roots(at)) kept_[i] = Kept(at.size);
       // Few enough blocks that their sums take less room than the weights.
       const int64_t rows = std::max(std::max<int64_t>(1, kBlock / at.columns), (at.rows + 15) / 16);
       add_blocks(is_prox(at) ? of_prox : of_gradient, int(i), at.rows, rows);
     }
-    const auto squares = [&](const Block& block, Solver& to) {
+    sum_up(of_gradient, [&](size_t i, GroupTotals& to) {
+      const Block& block = of_gradient[i];
       const UpdateTensor<T>& at = call_.tensors[size_t(block.tensor)];
-      const auto [row_step, column_step] = steps_of(at.axis);
-      kernel_.group_squares(at.w, at.columns, block.begin, block.end, row_step, column_step,
-                            to.squares());
-      return T(0);
-    };
-    sum_up(of_gradient, squares);
-    for (size_t i = 0; i < solvers_.size(); i += 2) {
-      if (solvers_[i]) solvers_[i]->take_pull();
-    }
-    for (size_t i = 1; i < solvers_.size(); i += 2) {
+      kernel_.group_squares(at.w, rows_of(block), to.before.data());
+    });
+    // From here on weights change.
+    std::vector<cpu::UpdateSums> sums(of_prox.size());
+    std::vector<T> step_size(of_prox.size());
+    sum_up(of_prox, [&](size_t i, GroupTotals& to) {
+      step_size[i] = take_step(of_prox[i], to, keep_of(of_prox[i]), sums[i]);
+    });
+    for (const cpu::UpdateSums& s : sums) add(s, total);
+    for (size_t i = 0; i < solvers_.size(); ++i) {
       if (!solvers_[i]) continue;
       Solver& solver = *solvers_[i];
-      std::vector<Block> own;
-      for (const Block& block : of_prox) {
-        if (solver_of(call_.tensors[size_t(block.tensor)]).get() == &solver) own.push_back(block);
-      }
-      if (!needs_roots(kGroupKinds[i / 2])) {
-        solver.take_factor(double(sum_up(
-            own, [&](const Block& block, Solver& to) { return measure(block, to, nullptr, 0); })));
-        continue;
-      }
-      solver.start();
-      for (int n = 0; n < kMostRefinements; ++n) {
-        sum_up(own, [&](const Block& block, Solver& to) {
-          return measure(block, to, &solver, call_.tensors[size_t(block.tensor)].first_group);
+      total.penalty += solver.value();
+      if (i % 2 == 0) {
+        solver.take_pull();
+      } else if (!needs_roots(kGroupKinds[i / 2])) {
+        solver.take_factor(double(step_size.back()));
+        solver.add_norms(total);
+      } else {
+        find_roots(solver, [&] {
+          sum_up(of_prox, [&](size_t j, GroupTotals& to) {
+            const UpdateTensor<T>& at = call_.tensors[size_t(of_prox[j].tensor)];
+            if (solver_of(at).get() != &solver) return;
+            add_root_sums(of_prox[j], solver, at.first_group, keep_of(of_prox[j]), to);
+          });
         });
-        if (solver.refine()) break;
       }
+    }
+    return total;
+  }
+
+  // f(i, totals of its own) for all blocks, added up in order in the solvers of their tensors.
+  template <class F>
+  void sum_up(const std::vector<Block>& blocks, F&& f) {
+    std::vector<std::unique_ptr<GroupTotals>> parts(blocks.size());
+    parallel_for(call_.threads, int64_t(blocks.size()), int64_t(blocks.size()) * kBlock,
+                 [&](int64_t i) {
+                   const UpdateTensor<T>& at = call_.tensors[size_t(blocks[size_t(i)].tensor)];
+                   parts[size_t(i)] =
+                       std::make_unique<GroupTotals>(at.axis == GroupAxis::kWhole ? 1 : at.columns);
+                   f(size_t(i), *parts[size_t(i)]);
+                 });
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      const UpdateTensor<T>& at = call_.tensors[size_t(blocks[i].tensor)];
+      solver_of(at)->totals.add(*parts[i], at.first_group);
     }
   }
 
-  // f(block, solver of its own for the sums) for all blocks, added up in order in the solvers of
-  // their tensors.
+  // add_sums() adds what Newton's method needs at the roots so far.
   template <class F>
-  T sum_up(const std::vector<Block>& blocks, F&& f) {
-    std::vector<std::unique_ptr<Solver>> parts(blocks.size());
-    std::vector<T> steps(blocks.size());
-    parallel_for(call_.threads, int64_t(blocks.size()), int64_t(blocks.size()) * kBlock,
-                 [&](int64_t i) {
-                   const Block& block = blocks[size_t(i)];
-                   const UpdateTensor<T>& at = call_.tensors[size_t(block.tensor)];
-                   parts[size_t(i)] = std::make_unique<Solver>(
-                       kGroupKinds[at.group], call_.group_strength.data() + at.first_group,
-                       at.axis == GroupAxis::kWhole ? 1 : at.columns);
-                   steps[size_t(i)] = f(block, *parts[size_t(i)]);
-                 });
-    for (const Block& block : blocks) solver_of(call_.tensors[size_t(block.tensor)])->clear();
-    for (size_t i = 0; i < blocks.size(); ++i) {
-      const UpdateTensor<T>& at = call_.tensors[size_t(blocks[i].tensor)];
-      solver_of(at)->add(*parts[i], at.first_group);
+  void find_roots(Solver& solver, F&& add_sums) const {
+    solver.start();
+    for (int n = 0; n < kMostRefinements; ++n) {
+      add_sums();
+      if (solver.refine()) return;
     }
-    return steps.empty() ? T(0) : steps.back();
   }
 
   // Whether a group's factor depends on the step sizes of all its weights.
   bool needs_roots(const GroupKind& kind) const {
     return !rules()[size_t(call_.rule)].uniform_step && !kind.constraint;
   }
+  bool needs_roots(const UpdateTensor<T>& at) const { return needs_roots(kGroupKinds[at.group]); }
 
-  static std::pair<int64_t, int64_t> steps_of(GroupAxis axis) {
-    return {axis == GroupAxis::kRows, axis == GroupAxis::kColumns};
-  }
-
-  // Sums up the groups after the step, over their roots so far, which are those of `roots` from
-  // `first` on; null: plainly.
-  T measure(const Block& block, Solver& to, const Solver* roots, int64_t first) const {
+  cpu::GroupRows rows_of(const Block& block) const {
     const UpdateTensor<T>& at = call_.tensors[size_t(block.tensor)];
-    std::vector<T> clip;
-    cpu::UpdateRows<T> rows = rows_of(block, clip);
-    if (roots) {
-      rows.root = roots->root() + first;
-      rows.strength = roots->strength() + first;
-    }
-    const cpu::GroupSums sums{to.squares(), to.over(), to.before()};
-    cpu::UpdateSums none{};
-    return kernel_.update_rows(call_.rule, at, scale_, rows, &sums, none);
+    return {at.columns, block.begin, block.end, at.axis == GroupAxis::kRows,
+            at.axis == GroupAxis::kColumns};
   }
 
-  cpu::UpdateRows<T> rows_of(const Block& block, std::vector<T>& clip) const {
+  cpu::StepKeep<T> keep_of(const Block& block) {
+    return kept_[size_t(block.tensor)].from(block.begin *
+                                            call_.tensors[size_t(block.tensor)].columns);
+  }
+
+  // The step of rows whose groups have a prox, without it. Returns the last weight's step size.
+  T take_step(const Block& block, GroupTotals& to, const cpu::StepKeep<T>& keep,
+              cpu::UpdateSums& sums) const {
     const UpdateTensor<T>& at = call_.tensors[size_t(block.tensor)];
-    const auto [row_step, column_step] = steps_of(at.axis);
-    cpu::UpdateRows<T> rows{block.begin, block.end, row_step, column_step, {}, {}, {}, {}, {}};
-    if (by_rows_) {
-      clip = clip_by_ratio(at, block);
-      rows.clip = clip.data();
-    }
-    return rows;
+    const cpu::GroupSums by_group = to.sums(!needs_roots(at));
+    const std::vector<T> clip = clip_by_ratio(at, block);
+    return kernel_.step_rows(call_.rule, at, scale_, rows_of(block),
+                             by_rows_ ? clip.data() : nullptr, nullptr, &by_group, keep, sums);
   }
 
-  // min(1, ratio ||w|| / ||g||) of each row.
+  // `first` is the number of the block's first group among the solver's.
+  void add_root_sums(const Block& block, const Solver& solver, int64_t first,
+                     const cpu::StepKeep<T>& kept, GroupTotals& to) const {
+    const UpdateTensor<T>& at = call_.tensors[size_t(block.tensor)];
+    kernel_.root_sums(at.w, kept.step_size, rows_of(block), solver.root() + first,
+                      solver.strength() + first, to.first.data(), to.second.data());
+  }
+
+  void take_prox(const Block& block, const Solver& solver, int64_t first,
+                 const cpu::StepKeep<T>& kept, cpu::UpdateSums& sums) const {
+    const UpdateTensor<T>& at = call_.tensors[size_t(block.tensor)];
+    const cpu::GroupRows rows = rows_of(block);
+    if (needs_roots(at)) {
+      kernel_.scale_by_roots(at.w, kept, rows, solver.root() + first, solver.strength() + first,
+                             sums);
+      return;
+    }
+    const T* factor = solver.factor() + first;
+    const int64_t count = at.axis == GroupAxis::kRows      ? block.end - block.begin
+                          : at.axis == GroupAxis::kColumns ? at.columns
+                                                           : 1;
+    if (std::all_of(factor, factor + count, [](T f) { return f == 1; })) return;
+    kernel_.scale_rows(at.w, rows, factor);
+  }
+
+  // min(1, ratio ||w|| / ||g||) of each row; empty without such a clip.
   std::vector<T> clip_by_ratio(const UpdateTensor<T>& at, const Block& block) const {
+    if (!by_rows_) return {};
     const size_t count = size_t(block.end - block.begin);
     std::vector<double> w(count), g(count);
-    kernel_.group_squares(at.w, at.columns, block.begin, block.end, 1, 0, w.data());
-    kernel_.group_squares(at.g, at.columns, block.begin, block.end, 1, 0, g.data());
+    const cpu::GroupRows rows{at.columns, block.begin, block.end, 1, 0};
+    kernel_.group_squares(at.w, rows, w.data());
+    kernel_.group_squares(at.g, rows, g.data());
     std::vector<T> clip(count);
     for (size_t i = 0; i < count; ++i) {
       const double most = call_.clip_ratio * std::max(std::sqrt(w[i]), kSmallestNorm);
@@ -275,58 +316,52 @@ class Update {
     const UpdateTensor<T>& at = call_.tensors[size_t(block.tensor)];
     if (!is_matrix(at)) {
       kernel_.update(call_.rule, at, scale_, block.begin, block.end, sums);
-      return;
-    }
-    std::vector<T> clip;
-    cpu::UpdateRows<T> rows = rows_of(block, clip);
-    if (at.group_apply == Apply::kNone) {
-      kernel_.update_rows(call_.rule, at, scale_, rows, nullptr, sums);
-      return;
-    }
-    const GroupKind& kind = kGroupKinds[at.group];
-    std::unique_ptr<Solver> own;
-    const Solver* solver = nullptr;
-    int64_t first = 0;
-    if (across_rows(at)) {
-      solver = solver_of(at).get();
-      first = at.first_group;
+    } else if (is_prox(at)) {
+      if (across_rows(at)) {
+        take_prox(block, *solver_of(at), at.first_group, keep_of(block), sums);
+      } else {
+        step_and_prox(block, sums);
+      }
     } else {
-      own = solve_rows(block, kind);
-      solver = own.get();
+      const std::vector<T> clip = clip_by_ratio(at, block);
+      std::unique_ptr<Solver> own;
+      const T* pull = nullptr;
+      if (across_rows(at)) {
+        pull = solver_of(at)->factor() + at.first_group;
+      } else if (at.group_apply == Apply::kGradient) {
+        own = solver_of_rows(block);
+        kernel_.group_squares(at.w, rows_of(block), own->totals.before.data());
+        own->take_pull();
+        pull = own->factor();
+      }
+      kernel_.step_rows(call_.rule, at, scale_, rows_of(block), by_rows_ ? clip.data() : nullptr,
+                        pull, nullptr, {}, sums);
+      if (own) sums.penalty += own->value();
     }
-    if (!is_prox(at)) {
-      rows.pull = solver->factor() + first;
-    } else if (needs_roots(kind)) {
-      rows.root = solver->root() + first;
-      rows.strength = solver->strength() + first;
-    } else {
-      rows.factor = solver->factor() + first;
-    }
-    kernel_.update_rows(call_.rule, at, scale_, rows, nullptr, sums);
-    if (own) sums.penalty += own->value();
   }
 
   // Groups that are rows are solved on the spot, a few at a time: they stay in the cache.
-  std::unique_ptr<Solver> solve_rows(const Block& block, const GroupKind& kind) const {
+  std::unique_ptr<Solver> solver_of_rows(const Block& block) const {
     const UpdateTensor<T>& at = call_.tensors[size_t(block.tensor)];
-    auto solver = std::make_unique<Solver>(
-        kind, call_.group_strength.data() + at.first_group + block.begin, block.end - block.begin);
-    if (!is_prox(at)) {
-      kernel_.group_squares(at.w, at.columns, block.begin, block.end, 1, 0, solver->squares());
-      solver->take_pull();
-      return solver;
+    return std::make_unique<Solver>(kGroupKinds[at.group],
+                                    call_.group_strength.data() + at.first_group + block.begin,
+                                    block.end - block.begin);
+  }
+
+  void step_and_prox(const Block& block, cpu::UpdateSums& sums) const {
+    const UpdateTensor<T>& at = call_.tensors[size_t(block.tensor)];
+    const auto solver = solver_of_rows(block);
+    Kept kept;
+    if (needs_roots(at)) kept = Kept((block.end - block.begin) * at.columns);
+    const T step_size = take_step(block, solver->totals, kept.from(0), sums);
+    if (needs_roots(at)) {
+      find_roots(*solver, [&] { add_root_sums(block, *solver, 0, kept.from(0), solver->totals); });
+    } else {
+      solver->take_factor(double(step_size));
+      solver->add_norms(sums);
     }
-    if (!needs_roots(kind)) {
-      solver->take_factor(double(measure(block, *solver, nullptr, 0)));
-      return solver;
-    }
-    solver->start();
-    for (int n = 0; n < kMostRefinements; ++n) {
-      solver->clear();
-      measure(block, *solver, solver.get(), 0);
-      if (solver->refine()) break;
-    }
-    return solver;
+    take_prox(block, *solver, 0, kept.from(0), sums);
+    sums.penalty += solver->value();
   }
 
   const UpdateCall<T>& call_;
@@ -335,6 +370,7 @@ class Update {
   cpu::UpdateScale<T> scale_{};
   std::vector<Block> blocks_;
   std::vector<std::unique_ptr<Solver>> solvers_{size_t(2 * kKinds)};
+  std::vector<Kept> kept_;  // of tensors with groups across rows
 };
 
 }  // namespace

@@ -150,13 +150,20 @@ NORMRNN_INLINE void store_as(Bf16Pair* to, Vec<float> x) {
 }
 
 // Sum of the lanes in double, always in lane order.
+// Halves first, then halves of these: few additions wait for each other.
+template <class T, int kCount>
+NORMRNN_INLINE double sum_of(const T* lanes) {
+  if constexpr (kCount == 1) {
+    return double(lanes[0]);
+  } else {
+    return sum_of<T, kCount / 2>(lanes) + sum_of<T, kCount / 2>(lanes + kCount / 2);
+  }
+}
 template <class T>
 NORMRNN_INLINE double sum_lanes(Vec<T> v) {
   T lanes[kLanes<T>];
   store(lanes, v);
-  double sum = 0;
-  for (int i = 0; i < kLanes<T>; ++i) sum += double(lanes[i]);
-  return sum;
+  return sum_of<T, kLanes<T>>(lanes);
 }
 
 NORMRNN_INLINE int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -185,6 +192,18 @@ NORMRNN_INLINE void add_squares(Doubles (&sum)[2], Vec<float> v) {
 }
 
 NORMRNN_INLINE void add_squares(Doubles (&sum)[2], Vec<double> v) { sum[0] += v * v; }
+
+// The same of products of two.
+NORMRNN_INLINE void add_products(Doubles (&sum)[2], Vec<float> a, Vec<float> b) {
+  Simd<float>::Half halves[2][2];
+  __builtin_memcpy(halves[0], &a, sizeof a);
+  __builtin_memcpy(halves[1], &b, sizeof b);
+  for (int i = 0; i < 2; ++i) sum[i] += widen(halves[0][i]) * widen(halves[1][i]);
+}
+
+NORMRNN_INLINE void add_products(Doubles (&sum)[2], Vec<double> a, Vec<double> b) {
+  sum[0] += a * b;
+}
 
 // The same of the values themselves.
 NORMRNN_INLINE void add_to(Doubles (&sum)[2], Vec<float> v) {

@@ -5,9 +5,7 @@ Thin: the compiled core checks every array, with its name, and does the work wit
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,11 +13,9 @@ from numpy.typing import NDArray
 
 from normrnn import _core
 from normrnn._numbers import positive
-from normrnn.penalties import ElementwisePenalty, MatrixPenalty, resolve
-from normrnn.penalties.group_sets import GroupUse, group_sets, piece_of, split_gates
-from normrnn.penalties.groups import GroupPenalty
-from normrnn.penalties.matrix import Memory
-from normrnn.penalties.resolve import Piece, Some, inner_of, is_prox
+from normrnn.penalties.matrix_terms import MatrixTerms
+from normrnn.penalties.plan import Plan, plan_of
+from normrnn.penalties.resolve import Some
 from normrnn.results import UpdateInfo
 from normrnn.rules import Rule
 
@@ -161,39 +157,28 @@ def update(
         state = {"step": 0}
     _check_state(state, rule)
     step = state["step"] + 1
-    for name in params:
-        missing = [slot for slot in rule.slots if name not in state[slot]]
-        if missing:
-            raise ValueError(f"state: expected {missing[0]!r} to hold {name!r}, got none")
+    for slot in rule.slots:
+        for name in params:
+            if name not in state[slot]:
+                raise ValueError(f"state: expected {slot!r} to hold {name!r}, got none")
 
-    pieces = resolve(penalty, params, step)
-    scopes = {inner_of(term).scope for piece in pieces for term in piece.terms}
-    if "group" in scopes:
-        pieces = split_gates(pieces, params)
-    sets = group_sets(pieces if "group" in scopes else [], params)
-    split = [p.name for p in pieces if p.rows is not None and params[p.name].ndim == 1]
-    if split and clip_ratio is not None:
-        raise ValueError(
-            f"clip_ratio: expected one penalty for all gates of a vector, got several for "
-            f"{split[0]}"
-        )
-    matrices = MatrixTerms(pieces if "matrix" in scopes else [], params, rule, state)
+    plan = plan_of(penalty, params, step)
+    if clip_ratio is not None:
+        _refuse_split_vectors(plan, params)
+    matrices = MatrixTerms(plan.pieces, params, rule, state) if plan.of_matrices else None
+    slots = [state[slot] for slot in rule.slots]
     tensors = []
-    for i, piece in enumerate(pieces):
-        name = piece.name
-        arrays = [params[name], grads[name], *(state[slot][name] for slot in rule.slots)]
-        if piece.rows is not None and len({np.shape(a) for a in arrays}) == 1:
-            arrays = [piece_of(a, piece) for a in arrays]  # others the core refuses
-        w, g, *slots = arrays
-        use = sets.uses[i] if sets.uses else None
-        element = _element_of(piece, params[name], use is not None)
-        pull = matrices.pull.get(i)
-        tensors.append((name, w, g, slots, element, _group_of(use), pull))
+    for i, (name, rows, *_) in enumerate(plan.pieces):
+        w, g, kept = params[name], grads[name], [slot[name] for slot in slots]
+        if rows is not None and all(np.shape(a) == w.shape for a in (g, *kept)):
+            w, g, kept = w[rows], g[rows], [a[rows] for a in kept]  # others the core refuses
+        pull = matrices.pull.get(i) if matrices else None
+        tensors.append((name, w, g, kept, plan.elements[i], plan.groups[i], pull))
     sums = _core.update(
         tensors,
         rule.kernel,
         rule.scalars(step),
-        sets.strengths.tolist(),
+        plan.strengths,
         clips.get("clip_norm"),
         clips.get("clip_value"),
         clips.get("clip_ratio"),
@@ -201,80 +186,8 @@ def update(
         num_threads,
         state,
     )
-    return matrices.finish(UpdateInfo(*sums))
-
-
-class MatrixTerms:
-    """Penalties of whole matrices within one update: gradients before it, prox steps after it.
-
-    Attributes
-    ----------
-    pull : dict of int to ndarray
-        For the pieces that have such penalties the gradient of all that act through one.
-    """
-
-    def __init__(
-        self,
-        pieces: Sequence[Piece],
-        params: Mapping[str, Array],
-        rule: Rule,
-        state: dict[str, Any],
-    ) -> None:
-        self.pull: dict[int, Array] = {}
-        self.value = 0.0
-        self.rule = rule
-        self.state = state
-        self.vectors: dict[str, Memory] = {}  # to be kept in the state if the core takes the step
-        self.after: list[tuple[MatrixPenalty, Array, Array]] = []  # with the weights before
-        for i, piece in enumerate(pieces):
-            for term in piece.terms:
-                penalty = inner_of(term)
-                if not isinstance(penalty, MatrixPenalty):
-                    continue
-                w = piece_of(params[piece.name], piece)
-                penalty.check(piece.name, w)
-                if is_prox(term):
-                    self._refuse_metric(penalty)
-                    self.value += penalty.value(w)
-                    self.after.append((penalty, w, w.copy()))
-                    continue
-                start = 0 if piece.rows is None else piece.rows.start
-                key = f"{piece.name}[{start}]"
-                memory = self.vectors.setdefault(key, dict(state.get("vectors", {}).get(key, {})))
-                value, gradient = penalty.value_and_gradient(w, memory)
-                self.value += value
-                self.pull[i] = self.pull[i] + gradient if i in self.pull else gradient
-
-    def _refuse_metric(self, penalty: MatrixPenalty) -> None:
-        if not penalty.constraint and not self.rule.uniform_step:
-            raise ValueError(
-                f"rule: expected one with the same step size for all weights for "
-                f"Prox({type(penalty).__name__}), such as SGD or AdamW, got "
-                f"{type(self.rule).__name__}"
-            )
-
-    def finish(self, info: UpdateInfo) -> UpdateInfo:
-        """Take the prox steps, keep what iterations start from, and return the sums with them."""
-        if any(self.vectors.values()):
-            self.state.setdefault("vectors", {}).update(self.vectors)
-        if not self.after and not self.value:
-            return info
-        update_squares, param_squares = info.update_norm**2, info.param_norm**2
-        for penalty, w, before in self.after:
-            stepped = w.copy()
-            w[...] = penalty.prox(stepped, self.rule.prox_step)
-            update_squares += _squares(w - before) - _squares(stepped - before)
-            param_squares += _squares(w) - _squares(stepped)
-        return replace(
-            info,
-            penalty=info.penalty + self.value,
-            update_norm=math.sqrt(max(update_squares, 0.0)),
-            param_norm=math.sqrt(max(param_squares, 0.0)),
-        )
-
-
-def _squares(a: Array) -> float:
-    return float(np.sum(np.square(a, dtype=np.float64)))
+    info = UpdateInfo(*sums)
+    return matrices.finish(info) if matrices else info
 
 
 def _check_state(state: object, rule: Rule) -> None:
@@ -294,26 +207,10 @@ def _check_state(state: object, rule: Rule) -> None:
             raise TypeError(f"state[{slot!r}]: expected a mapping of arrays, got {got}")
 
 
-def _element_of(piece: Piece, w: Array, in_groups: bool) -> tuple[Any, ...] | None:
-    """Return the penalty of each weight as the core takes it."""
-    for term in piece.terms:
-        penalty, prox = inner_of(term), is_prox(term)
-        if penalty.scope == "group":
-            assert isinstance(penalty, GroupPenalty)
-            inner = penalty.elementwise() if in_groups else None
-            if inner is None:
-                continue
-            penalty = inner
-        if penalty.scope == "weight":
-            assert isinstance(penalty, ElementwisePenalty)
-            arrays = (penalty.center_for(piece.name, w), penalty.weights_for(piece.name, w))
-            center, weights = (None if a is None else piece_of(a, piece) for a in arrays)
-            return (penalty.kernel, penalty.scalars(), center, weights, prox)
-    return None
-
-
-def _group_of(use: GroupUse | None) -> tuple[str, str, int, bool] | None:
-    """Return the penalty of groups as the core takes it."""
-    if use is None:
-        return None
-    return (use.penalty.kernel, use.groups, use.first, use.prox)
+def _refuse_split_vectors(plan: Plan, params: Mapping[str, Array]) -> None:
+    split = [p.name for p in plan.pieces if p.rows is not None and params[p.name].ndim == 1]
+    if split:
+        raise ValueError(
+            f"clip_ratio: expected one penalty for all gates of a vector, got several for "
+            f"{split[0]}"
+        )

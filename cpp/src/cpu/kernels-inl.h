@@ -13,6 +13,7 @@
 #include "cpu/outer-inl.h"
 #include "cpu/peak-inl.h"
 #include "cpu/state-inl.h"
+#include "cpu/update-groups-inl.h"
 #include "cpu/update-inl.h"
 
 #define NORMRNN_STRING_OF(x) #x
@@ -81,7 +82,10 @@ struct Table {
     table.add_product = add_product<T>;
     table.squares = squares<T>;
     table.update = update<T>;
-    table.update_rows = update_rows<T>;
+    table.step_rows = step_rows<T>;
+    table.scale_rows = scale_rows<T>;
+    table.root_sums = root_sums<T>;
+    table.scale_by_roots = scale_by_roots<T>;
     table.group_squares = group_squares<T>;
     table.multiply_adds = multiply_adds<T>;
     table.stream = stream<T>;

@@ -234,6 +234,7 @@ template <class T>
 struct UpdateScale {
   const T* rule_scalar;      // [kMaxScalars]
   T clip_scale, clip_value;  // of the gradients: a factor, then the largest size
+  bool sum_gradients;        // whether their squares are asked for
 };
 
 // What one pass of an update sums up; grad_squares after clipping.
@@ -241,26 +242,27 @@ struct UpdateSums {
   double penalty, grad_squares, update_squares, param_squares;
 };
 
-// Rows [begin, end) of a tensor whose weights are in groups. Element (r, c) takes entry (r - begin)
-// row_step + c column_step of the arrays below, each null where it is not wanted.
-template <class T>
-struct UpdateRows {
-  int64_t begin, end;
+// Rows [begin, end) of a matrix whose elements are in groups: what there is one of for each group, element
+// (r, c) has at (r - begin) row_step + c column_step.
+struct GroupRows {
+  int64_t columns, begin, end;
   int64_t row_step, column_step;
-  const T* clip;    // [end - begin]: factor of the gradients of a row
-  const T* pull;    // a further gradient is this times w
-  const T* factor;  // of the weights after the step
-  // Or the factor root / (root + strength h), where h is the step size of each weight by itself.
-  const T* root;
-  const T* strength;
 };
 
-// What a pass that changes nothing sums up for each group, [groups] each. u is the weight after the
-// step, divided by (root + strength h) where there is a root.
+// What a step sums up for each group, added to [groups] each: squares of the weights before and after
+// it, and either squares of what it changed them by, d, and products d w with the weights before; or
+// squares of those after times their step size.
 struct GroupSums {
-  double* squares;  // of u
-  double* over;     // of u^2 / (root + strength h), or null
-  double* before;   // of the weight before the step
+  double *before, *after;
+  double *change, *cross;
+  double* weighted;  // null: the two above
+};
+
+// What is kept of a step where each weight has a step size of its own, from the first of the rows on.
+template <class T>
+struct StepKeep {
+  T* w;  // before the step
+  T* step_size;
 };
 
 // The kernels of a cell that take operands.
@@ -324,13 +326,18 @@ struct Kernels {
   // By rule and penalty, in the order of rules.def and penalties.def. Elements [begin, end).
   void (*update)(int rule, const UpdateTensor<T>&, const UpdateScale<T>&, int64_t begin,
                  int64_t end, UpdateSums& sums);
-  // Rows of a tensor in groups. Where sums are asked for, it changes nothing but these. Returns the
+  // Rows of a tensor that is looked at as a matrix; see update-groups-inl.h. clip: a factor for the
+  // gradients of each row; pull: for each group, times w a further gradient; both or null. Returns the
   // step size of the last weight.
-  T (*update_rows)(int rule, const UpdateTensor<T>&, const UpdateScale<T>&, const UpdateRows<T>&,
-                   const GroupSums* measured, UpdateSums& sums);
-  // Adds the squares of rows [begin, end) of values [rows, columns].
-  void (*group_squares)(const T* values, int64_t columns, int64_t begin, int64_t end,
-                        int64_t row_step, int64_t column_step, double* sums);
+  T (*step_rows)(int rule, const UpdateTensor<T>&, const UpdateScale<T>&, const GroupRows&,
+                 const T* clip, const T* pull, const GroupSums*, const StepKeep<T>&,
+                 UpdateSums& sums);
+  void (*scale_rows)(T* w, const GroupRows&, const T* factor);
+  void (*root_sums)(const T* w, const T* step_size, const GroupRows&, const T* root,
+                    const T* strength, double* squares, double* over);
+  void (*scale_by_roots)(T* w, const StepKeep<T>&, const GroupRows&, const T* root,
+                         const T* strength, UpdateSums& sums);
+  void (*group_squares)(const T* values, const GroupRows&, double* sums);
   int64_t (*multiply_adds)(int64_t rounds, T* sink);  // see peak.h
   void (*stream)(T* w, const T* g, int64_t count);
   uint64_t (*fingerprint)(const T* values, int64_t count);

@@ -1,5 +1,5 @@
-// The one update step: gradient, penalty, rule, prox, the factor of a group, and their sums, in one
-// pass over memory; and the pass before it that sums up each group's norm and changes nothing.
+// The one update step: gradient, penalty, rule, prox, and their sums, in one pass over memory. Weights in
+// groups take it in update-groups-inl.h.
 #pragma once
 
 #include "cpu/kernels.h"
@@ -9,8 +9,6 @@
 
 namespace normrnn::NORMRNN_TARGET {
 
-using cpu::GroupSums;
-using cpu::UpdateRows;
 using cpu::UpdateScale;
 using cpu::UpdateSums;
 
@@ -124,18 +122,24 @@ struct Stepper {
   Vec<T> rule[kMaxScalars], strength[kMaxScalars], clip, limit;
 };
 
-// Writes steps and sums them up. The penalty is that of the weights before the step.
+template <class T, class Step>
+NORMRNN_INLINE void write(const UpdateTensor<T>& at, int64_t i, int n, int slots,
+                          const Step& step) {
+  store_n(at.w + i, step.next, n);
+  for (int s = 0; s < slots; ++s) store_n(at.slot[s] + i, step.slot[s], n);
+}
+
+// Sums up steps. The penalty is that of the weights before the step.
 template <class T>
 struct StepSums {
   template <class Step>
-  NORMRNN_INLINE void put(const UpdateTensor<T>& at, int64_t i, int n, int slots,
-                          const Step& step) {
-    store_n(at.w + i, step.next, n);
-    for (int s = 0; s < slots; ++s) store_n(at.slot[s] + i, step.slot[s], n);
+  NORMRNN_INLINE void add_gradient(const Step& step, int n) {
     penalty += first_lanes<T>(step.value, n);
-    add_squares(grad, step.g);
-    add_squares(update, first_lanes<T>(step.next - step.w, n));
-    add_squares(param, first_lanes<T>(step.next, n));
+    if (with_gradients) add_squares(grad, step.g);
+  }
+  NORMRNN_INLINE void add_weights(Vec<T> before, Vec<T> after, int n) {
+    add_squares(update, first_lanes<T>(after - before, n));
+    add_squares(param, first_lanes<T>(after, n));
   }
   NORMRNN_INLINE void finish(UpdateSums& sums) const {
     sums.penalty = sum_lanes<T>(penalty);
@@ -143,54 +147,9 @@ struct StepSums {
     sums.update_squares = sum_lanes<double>(update[0] + update[1]);
     sums.param_squares = sum_lanes<double>(param[0] + param[1]);
   }
+  const bool with_gradients;
   Vec<T> penalty{};
   Doubles grad[2] = {}, update[2] = {}, param[2] = {};
-};
-
-// f(row, element, entry of its group, lanes) over some rows of a matrix, and end(entry) after each row.
-template <class T, class F, class End>
-NORMRNN_INLINE void for_rows(int64_t columns, const UpdateRows<T>& rows, F&& f, End&& end) {
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    const int64_t first = r * columns, entry = (r - rows.begin) * rows.row_step;
-    for (int64_t c = 0; c < columns; c += kLanes<T>) {
-      f(r, first + c, entry + c * rows.column_step, int(min_of(kLanes<T>, columns - c)));
-    }
-    end(entry);
-  }
-}
-
-template <class T>
-NORMRNN_INLINE Vec<T> entries(const UpdateRows<T>& rows, const T* of, int64_t entry, int n) {
-  return rows.column_step ? load_n(of + entry, n) : splat(of[entry]);
-}
-
-// Adds squares to an array of sums that has one for each column, or one for a whole row.
-struct SquareSums {
-  double* sums = nullptr;
-  bool each = false;
-  Doubles row[2] = {};
-
-  template <class T>
-  NORMRNN_INLINE void add(int64_t entry, Vec<T> v, int n) {
-    Doubles square[2] = {};
-    add_squares(square, first_lanes<T>(v, n));
-    if (!each) {
-      row[0] += square[0];
-      row[1] += square[1];
-      return;
-    }
-    constexpr int kHalf = kLanes<double>;
-    for (int h = 0; h * kHalf < kLanes<T>; ++h) {
-      const int count = int(min_of(kHalf, n - h * kHalf));
-      double* at = sums + entry + h * kHalf;
-      if (count > 0) store_n(at, load_n(at, count) + square[h], count);
-    }
-  }
-  NORMRNN_INLINE void end_row(int64_t entry) {
-    if (each) return;
-    sums[entry] += sum_lanes<double>(row[0] + row[1]);
-    row[0] = row[1] = Doubles{};
-  }
 };
 
 // Elements [begin, end) of a tensor without groups.
@@ -199,65 +158,18 @@ void update_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, int64_t
                  UpdateSums& sums) {
   using Steps = Stepper<Rule, Penalty, T>;
   const Steps steps(at, scale);
-  StepSums<T> total;
+  StepSums<T> total{scale.sum_gradients};
   const auto step = [&](int64_t i, int n) __attribute__((always_inline)) {
     typename Steps::Step one;
     steps.take(i, n, steps.clip, nullptr, one);
-    total.put(at, i, n, Rule::kSlots, one);
+    write(at, i, n, Rule::kSlots, one);
+    total.add_gradient(one, n);
+    total.add_weights(one.w, one.next, n);
   };
   int64_t i = begin;
   for (; i + kLanes<T> <= end; i += kLanes<T>) step(i, kLanes<T>);  // no question per vector
   if (i < end) step(i, int(end - i));
   total.finish(sums);
-}
-
-// Rows of a tensor in groups: takes the step, or, where sums are asked for, changes nothing but
-// these. Returns the step size of the last weight.
-template <class Rule, class T>
-T group_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const UpdateRows<T>& rows,
-             const GroupSums* measured, UpdateSums& sums) {
-  using Steps = Stepper<Rule, AnyPenalty, T>;
-  const Steps steps(at, scale,
-                    {at.apply == Apply::kNone ? -1 : at.penalty, at.apply == Apply::kProx});
-  StepSums<T> total;
-  SquareSums squares, over, before;
-  if (measured) {
-    const bool each = rows.column_step != 0;
-    squares = {measured->squares, each, {}};
-    over = {measured->over, each, {}};
-    before = {measured->before, each, {}};
-  }
-  Vec<T> step_size{};
-  const auto step = [&](int64_t r, int64_t i, int64_t entry, int n) __attribute__((always_inline)) {
-    typename Steps::Step one;
-    const Vec<T> clip = rows.clip ? splat(rows.clip[r - rows.begin]) : steps.clip;
-    const Vec<T> pull = rows.pull ? entries(rows, rows.pull, entry, n) : Vec<T>{};
-    steps.take(i, n, clip, rows.pull ? &pull : nullptr, one);
-    step_size = one.prox_step;
-    Vec<T> part = splat(T(1)), root = part;
-    if (rows.factor) {
-      part = entries(rows, rows.factor, entry, n);
-    } else if (rows.root) {
-      root = entries(rows, rows.root, entry, n);
-      part = splat(T(1)) / (root + entries(rows, rows.strength, entry, n) * one.prox_step);
-    }
-    if (measured) {
-      squares.template add<T>(entry, one.next * part, n);
-      if (rows.root) over.template add<T>(entry, one.next * part * sqrt(part), n);
-      before.template add<T>(entry, one.w, n);
-    } else {
-      one.next *= root * part;
-      total.put(at, i, n, Rule::kSlots, one);
-    }
-  };
-  for_rows<T>(at.columns, rows, step, [&](int64_t entry) {
-    if (!measured) return;
-    squares.end_row(entry);
-    if (rows.root) over.end_row(entry);
-    before.end_row(entry);
-  });
-  if (!measured) total.finish(sums);
-  return step_size[0];
 }
 
 template <class Rule, class T>
@@ -285,31 +197,6 @@ void update(int rule, const UpdateTensor<T>& at, const UpdateScale<T>& scale, in
 #include "rules/rules.def"
   };
   kRules[rule](at, scale, begin, end, sums);
-}
-
-template <class T>
-T update_rows(int rule, const UpdateTensor<T>& at, const UpdateScale<T>& scale,
-              const UpdateRows<T>& rows, const GroupSums* measured, UpdateSums& sums) {
-  using Loop = T (*)(const UpdateTensor<T>&, const UpdateScale<T>&, const UpdateRows<T>&,
-                     const GroupSums*, UpdateSums&);
-#define NORMRNN_RULE(name, type) group_loop<type, T>,
-  static constexpr Loop kRules[] = {
-#include "rules/rules.def"
-  };
-  return kRules[rule](at, scale, rows, measured, sums);
-}
-
-template <class T>
-void group_squares(const T* values, int64_t columns, int64_t begin, int64_t end, int64_t row_step,
-                   int64_t column_step, double* sums) {
-  const UpdateRows<T> rows{begin, end, row_step, column_step, {}, {}, {}, {}, {}};
-  SquareSums squares{sums, column_step != 0, {}};
-  for_rows<T>(
-      columns, rows,
-      [&](int64_t, int64_t i, int64_t entry, int n) __attribute__((always_inline)) {
-        squares.template add<T>(entry, load_n(values + i, n), n);
-      },
-      [&](int64_t entry) { squares.end_row(entry); });
 }
 
 // Sum of squares in double; NaN or infinity exactly where a value is, for float32.

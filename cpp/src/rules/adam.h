@@ -19,9 +19,9 @@ struct Adam {
   static V step(V g, V* slot, const V* scalar, V& prox_step) {
     slot[0] = scalar[1] * slot[0] + scalar[2] * g;
     slot[1] = scalar[3] * slot[1] + scalar[4] * g * g;
-    const V scale = sqrt(slot[1]) * scalar[6] + scalar[5];
-    prox_step = kDecoupled ? scalar[7] : scalar[7] / scale;
-    return scalar[0] * slot[0] / scale;
+    const V inverse = 1 / (sqrt(slot[1]) * scalar[6] + scalar[5]);
+    prox_step = kDecoupled ? scalar[7] : scalar[7] * inverse;
+    return scalar[0] * slot[0] * inverse;
   }
 };
 

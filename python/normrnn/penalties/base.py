@@ -100,6 +100,8 @@ class ElementwisePenalty(Penalty):
     def center_for(self, name: str, w: NDArray[Any]) -> NDArray[Any] | None:
         """Return the point that R draws the parameter `name` towards, or None for zero.
 
+        It follows from the name and from w's shape and dtype, so that it is asked for once.
+
         Raises
         ------
         TypeError, ValueError
