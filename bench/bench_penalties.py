@@ -3,8 +3,8 @@
 Bytes counted are those that must move: weights and slots read and written, gradients read, and what
 groups that are not rows need besides; rows are solved while they are in the cache, which counts
 nothing. A gradient of columns reads the weights once more. Their prox comes after the step: weights
-are read and written once more; under Adam they and their step sizes are kept besides, and read by the
-one of Newton's rounds that is counted. Clipping reads the gradients once more. The look at the
+are read and written once more; under Adam they and their step sizes are kept besides, and read by
+the one of Newton's rounds that is counted. Clipping reads the gradients once more. The look at the
 gradients before anything is changed is left out (``check_finite=False``). Penalties of matrices do
 arithmetic, and no bytes are counted for them.
 
@@ -39,8 +39,8 @@ RULES = {"sgd": nr.SGD(LR), "adam": nr.Adam(LR)}
 class Row:
     """A penalty or a clip, and what it needs.
 
-    `options` are those of `update`. `more` is the number of arrays that are read or written beside the
-    step; None if arithmetic counts. `before` changes a tensor's gradient before the optimiser's
+    `options` are those of `update`. `more` is the number of arrays that are read or written beside
+    the step; None if arithmetic counts. `before` changes a tensor's gradient before the optimiser's
     step, `after` its values after it, and `module` is a parametrization.
     """
 
