@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from normrnn._lanczos import leading_singular_vectors, unit
 from normrnn._numbers import positive
 from normrnn.diagnostics._names import Array, integer
 
@@ -43,8 +44,7 @@ def spectral_norm(
 ) -> Sigma:
     """σ₁ = max ‖Wv‖/‖v‖, the largest singular value, from products with W and Wᵀ.
 
-    The vectors of power iteration on WᵀW, kept: Golub and Kahan's bidiagonalisation finds the best
-    combination of them all, and so needs some 10 to 30 products where power iteration needs
+    Golub and Kahan's bidiagonalisation needs some 10 to 30 products where power iteration needs
     hundreds, since the singular values of recurrent weights lie close together. Warm-started with
     the vector of the last call while weights move slowly, 3 to 8 do. A twentieth of that vector is
     drawn anew, for W may by now have a larger σ in a direction that the old one has no part in.
@@ -93,33 +93,13 @@ def spectral_norm(
     if state is not None and (not isinstance(state, np.ndarray) or state.shape != (columns,)):
         got = state.shape if isinstance(state, np.ndarray) else type(state).__name__
         raise ValueError(f"state: expected an array of shape ({columns},), got {got}")
-    v = _unit(np.random.default_rng(0).standard_normal((columns,)))
+    v = unit(np.random.default_rng(0).standard_normal((columns,)))
     if state is not None:
-        v = _unit(_unit(state) + NOISE * v)
+        v = unit(unit(state.astype(np.float64)) + NOISE * v)
     if scale == 0:
         return Sigma(0.0, v, 0.0, 0)
-
-    # A V = U B with B upper bidiagonal, and AᵀU = V Bᵀ + r e_kᵀ.
-    tiny = 4 * np.finfo(np.float64).eps * math.sqrt(A.size)  # at least 4 u ‖A‖_F
-    limit = min(max_steps, columns, len(A) + 1)  # one more than rows: v may lie beside their span
-    V, U, B = np.zeros((limit, columns)), np.zeros((limit, len(A))), np.zeros((limit, limit))
-    for k in range(limit):
-        V[k] = v
-        p = _orthogonal(A @ v, U[:k])
-        B[k, k] = alpha = np.linalg.norm(p)
-        U[k] = p / alpha if alpha > 0 else 0
-        r = _orthogonal(U[k] @ A, V[: k + 1])
-        beta = float(np.linalg.norm(r))
-        exhausted = k + 1 == limit or beta <= tiny or alpha <= tiny
-        if exhausted or k < 4 or k % 4 == 3:  # a small SVD costs more than a small product
-            left, sigma, right = np.linalg.svd(B[: k + 1, : k + 1])
-            residual = beta * abs(float(left[k, 0]))
-            if exhausted or residual <= tol * sigma[0]:
-                best = _unit(right[0] @ V[: k + 1])
-                return Sigma(float(sigma[0]) * scale, best, residual * scale, k + 1)
-        v = r / beta
-        B[k, k + 1] = beta
-    raise AssertionError("the last step is exhausted")
+    found = leading_singular_vectors(A, v, tol, max_steps)
+    return Sigma(found.sigma * scale, found.v, found.residual * scale, found.products)
 
 
 def spectral_radius(W: Array, *, tol: float = 1e-3) -> float:
@@ -198,16 +178,3 @@ def _matrix(W: Array) -> tuple[NDArray[np.float64], float]:
         raise ValueError(f"W: expected finite numbers, got {W[place]} at {place}")
     A = np.divide(W, scale or 1.0, dtype=np.float64)
     return A if A.ndim == 2 else A[:, None], scale
-
-
-def _unit(v: Array) -> NDArray[np.float64]:
-    norm = float(np.linalg.norm(v))
-    unit: NDArray[np.float64] = v / norm if norm > 0 else v
-    return unit
-
-
-def _orthogonal(p: Array, to: Array) -> NDArray[np.float64]:
-    """`p` without its part in the rows of `to`; twice, since once leaves rounding behind."""
-    for _ in range(2):
-        p = p - (to @ p) @ to
-    return p

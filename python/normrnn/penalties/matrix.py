@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from normrnn import _lanczos
 from normrnn.penalties.base import Penalty
 
 #: What a penalty remembers of a parameter between updates: vectors to start an iteration from.
@@ -18,7 +19,7 @@ Memory = dict[str, NDArray[Any]]
 #: the larger singular value by now.
 NOISE = 0.02
 
-#: Vectors on each side that Lanczos' method keeps before it begins again from the best of them.
+#: Vectors on each side that the iteration keeps before it begins again from the best of them.
 BASIS = 20
 
 
@@ -63,10 +64,7 @@ def leading_singular_vectors(
     tolerance: float = 1e-6,
     most: int = 1000,
 ) -> tuple[float, NDArray[Any], NDArray[Any]]:
-    """Largest singular value of a matrix with its vectors, by Lanczos' method.
-
-    Neighbouring singular values of a large random matrix are a few per cent apart. Power iteration
-    then needs a thousand products; the best vector in the space that they span needs some tens.
+    """Largest singular value of a matrix with its vectors, warm-started between updates.
 
     Parameters
     ----------
@@ -87,11 +85,6 @@ def leading_singular_vectors(
     u, v : ndarray, [rows] and [columns]
         Its left and right vector.
 
-    References
-    ----------
-    Golub & Kahan, Calculating the singular values and pseudo-inverse of a matrix, SIAM J. Numer.
-    Anal. 2, 1965; Golub & Van Loan, Matrix computations, section 10.4.
-
     Examples
     --------
     >>> import numpy as np
@@ -100,49 +93,17 @@ def leading_singular_vectors(
     >>> round(sigma, 9), abs(v).round(6).tolist()
     (3.0, [0.0, 1.0])
     """
-    start = np.random.default_rng(0).standard_normal((w.shape[1],))
-    start /= np.linalg.norm(start)
+    start = _lanczos.unit(np.random.default_rng(0).standard_normal((w.shape[1],)))
     kept = None if memory is None else memory.get("right")
     if kept is not None and kept.shape == start.shape:
         start = kept + NOISE * start
-    v: NDArray[Any] = np.asarray(start / np.linalg.norm(start), w.dtype)
-    done, arrived = 0, False
-    while not arrived:
-        sigma, u, v, residual, products = _bidiagonalise(w, v, tolerance, min(BASIS, most - done))
-        done += products
-        arrived = residual <= tolerance * sigma or done >= most
-    if memory is not None:
-        memory["right"] = v
-    return sigma, u, v
-
-
-def _bidiagonalise(
-    w: NDArray[Any], start: NDArray[Any], tolerance: float, most: int
-) -> tuple[float, NDArray[Any], NDArray[Any], float, int]:
-    """sigma, u, v of W's part in a space that grows from `start`; their residual, and its size.
-
-    W V = U B and W^T U = V B^T + what is left over, with orthonormal columns in U and V and an
-    upper bidiagonal B. Vectors are the rows of `left` and `right` here.
-    """
-    left = np.zeros((most, w.shape[0]), w.dtype)
-    right = np.zeros((most + 1, w.shape[1]), w.dtype)
-    b = np.zeros((most, most))
-    right[0] = start
-    for k in range(most):
-        u = w @ right[k]
-        u -= (left[:k] @ u) @ left[:k]
-        b[k, k] = np.linalg.norm(u)
-        if b[k, k] > 0:
-            left[k] = u / w.dtype.type(b[k, k])
-        v = left[k] @ w
-        v -= (right[: k + 1] @ v) @ right[: k + 1]
-        over = float(np.linalg.norm(v))
-        x, sigma, yt = np.linalg.svd(b[: k + 1, : k + 1])
-        residual = over * abs(float(x[k, 0]))
-        if residual <= tolerance * sigma[0] or k + 1 == most:
+    done = 0
+    while True:
+        found = _lanczos.leading_singular_vectors(w, start, tolerance, min(BASIS, most - done))
+        done += found.products
+        if found.residual <= tolerance * found.sigma or done >= most:
             break
-        b[k, k + 1] = over
-        right[k + 1] = v / w.dtype.type(over)
-    best_u = x[:, 0].astype(w.dtype) @ left[: k + 1]
-    best_v = yt[0].astype(w.dtype) @ right[: k + 1]
-    return float(sigma[0]), best_u, best_v / np.linalg.norm(best_v), residual, k + 1
+        start = found.v
+    if memory is not None:
+        memory["right"] = found.v
+    return found.sigma, found.u, found.v
