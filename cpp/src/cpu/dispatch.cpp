@@ -7,16 +7,15 @@
 
 namespace normrnn {
 
+// The build says which there are besides baseline.
 #define NORMRNN_DECLARE(name)       \
   namespace name {                  \
   extern const cpu::Target kTarget; \
   }
 NORMRNN_DECLARE(baseline)
-#if defined(__x86_64__)
 NORMRNN_DECLARE(avx2)
 NORMRNN_DECLARE(avx512)
 NORMRNN_DECLARE(avx512bf16)
-#endif
 #undef NORMRNN_DECLARE
 
 namespace {
@@ -31,13 +30,20 @@ std::vector<Choice> choices() {
   std::vector<Choice> all = {{&baseline::kTarget, true}};
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  [[maybe_unused]] const bool avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#if defined(NORMRNN_WITH_avx2)
   all.push_back({&avx2::kTarget, avx2});
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
-                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                      __builtin_cpu_supports("avx512bw");
+#endif
+  [[maybe_unused]] const bool avx512 =
+      avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+#if defined(NORMRNN_WITH_avx512)
   all.push_back({&avx512::kTarget, avx512});
+#endif
+#if defined(NORMRNN_WITH_avx512bf16)
   all.push_back({&avx512bf16::kTarget, avx512 && __builtin_cpu_supports("avx512bf16")});
+#endif
 #endif
   return all;
 }
