@@ -60,6 +60,8 @@ def timed(benchmark: Any, machine: Machine) -> Callable[..., None]:
             benchmark.pedantic(call, rounds=3, iterations=1, warmup_rounds=1)
         else:
             benchmark(call)
+        if benchmark.disabled:  # --benchmark-disable: called once, to see that it works
+            return
         seconds = benchmark.stats.stats.median
         if flops:
             benchmark.extra_info["fraction of FMA peak"] = round(flops / seconds / machine.flops, 3)
