@@ -1,0 +1,120 @@
+// The schedule of a persistent kernel: what every block does at every step, and in which order.
+//
+// The same functions run in a kernel, where all threads of a block call them together, and in the tests,
+// where simulated blocks take turns. Port is FlagPort or BarrierPort (exchange.h); Block is
+//
+//   int64_t rank(), threads()        the calling thread, and how many call together
+//   Words outgoing(), incoming()     its own words of a step, and all of them
+//   Word word(At)                    an outgoing word;  void accept(At, Word)  an incoming one
+//   void sync()                      all threads of the block (bar.sync)
+//   void prefetch(t)                 asks for what cell(t) reads from memory: U x_t, or tape and dy_t
+//   void initial()                   forward: the operand is h_0;  backward: the product is zero
+//   void product()                   own rows of W_hh times the operand
+//   void cell(t)                     the cell with the product; makes the words of step t
+//   void keep(t)                     writes what step t leaves in memory: y and tape, or gradients
+//   void finish()                    backward only: dL/dh_0 and dL/dc_0, from the last product
+//
+// On the critical path of a step lie await, gather, product, cell and send. Everything that only reads
+// or writes the block's own memory comes between commit and await, while the words are on their way.
+#pragma once
+
+#include "cuda/plan/exchange.h"
+
+namespace normrnn::cuda::plan {
+
+// Words that a thread has under way at a time: their loads overlap, and so do their ways to L2.
+constexpr int kFlight = 8;
+
+template <class Block, class Port>
+NORMRNN_FN void send(Block& block, Port& port, int64_t step) {
+  const Words words = block.outgoing();
+  for (int64_t i = block.rank(); i < words.count(); i += block.threads()) {
+    const Words::At at = words.at(i);
+    port.put(step, words.index(at), block.word(at));
+  }
+}
+
+template <class Block, class Port>
+NORMRNN_FN void gather(Block& block, Port& port, int64_t step) {
+  using Word = typename Port::Word;
+  if (block.outgoing().count() == 0) return;  // who puts nothing may not take: see exchange.h
+  const Words words = block.incoming();
+  const int64_t count = words.count(), stride = block.threads();
+  for (int64_t first = block.rank(); first < count; first += kFlight * stride) {
+    Word word[kFlight];
+    bool here[kFlight] = {};
+    for (bool missing = true; missing;) {
+      missing = false;
+#if defined(__CUDA_ARCH__)
+#pragma unroll
+#endif
+      for (int f = 0; f < kFlight; ++f) {
+        const int64_t i = first + f * stride;
+        if (i >= count || here[f]) continue;
+        here[f] = port.try_take(step, words.index(words.at(i)), word[f]);
+        missing = missing || !here[f];
+      }
+      if (missing) port.pause();
+    }
+#if defined(__CUDA_ARCH__)
+#pragma unroll
+#endif
+    for (int f = 0; f < kFlight; ++f) {
+      const int64_t i = first + f * stride;
+      if (i < count) block.accept(words.at(i), word[f]);
+    }
+  }
+}
+
+// Steps t = 1 … steps; the exchange of h_t has the number t. That of the last step is left out.
+template <class Block, class Port>
+NORMRNN_FN void run_forward(Block& block, Port& port, int64_t steps) {
+  port.open();
+  if (steps > 0) block.prefetch(1);
+  for (int64_t t = 1; t <= steps; ++t) {
+    if (t == 1) {
+      block.initial();
+    } else {
+      port.await(t - 1);
+      gather(block, port, t - 1);
+    }
+    block.sync();
+    block.product();
+    block.cell(t);
+    block.sync();
+    if (t < steps) {
+      send(block, port, t);
+      port.commit(t);
+    }
+    block.keep(t);
+    if (t < steps) block.prefetch(t + 1);
+  }
+}
+
+// Steps t = steps … 1; the exchange of d_rec_t has the number steps - t + 1. One product more than
+// there are steps gives dL/dh_0.
+template <class Block, class Port>
+NORMRNN_FN void run_backward(Block& block, Port& port, int64_t steps) {
+  port.open();
+  if (steps > 0) block.prefetch(steps);
+  for (int64_t t = steps; t >= 0; --t) {
+    if (t == steps) {
+      block.initial();
+    } else {
+      port.await(steps - t);
+      gather(block, port, steps - t);
+      block.sync();
+      block.product();
+    }
+    if (t == 0) break;
+    block.cell(t);
+    block.sync();
+    send(block, port, steps - t + 1);
+    port.commit(steps - t + 1);
+    block.keep(t);
+    if (t > 1) block.prefetch(t - 1);
+  }
+  block.finish();
+}
+
+}  // namespace normrnn::cuda::plan
