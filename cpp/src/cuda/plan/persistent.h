@@ -16,6 +16,12 @@
 //
 // On the critical path of a step lie await, gather, product, cell and send. Everything that only reads
 // or writes the block's own memory comes between commit and await, while the words are on their way.
+//
+// The rows of the batch may be taken in chunks, each with a Block (rows, states, sums; the weights are
+// common) and a Port (slots, barrier) of its own: recurrences that do not touch each other, so that the
+// words of one chunk travel while the others are computed. All blocks of a group take the same chunks
+// in the same order. The buffer that words are gathered into may be common, too: `sync` lies between
+// one chunk's product and the next one's gather.
 #pragma once
 
 #include "cuda/plan/exchange.h"
@@ -66,55 +72,71 @@ NORMRNN_FN void gather(Block& block, Port& port, int64_t step) {
   }
 }
 
-// Steps t = 1 … steps; the exchange of h_t has the number t. That of the last step is left out.
 template <class Block, class Port>
-NORMRNN_FN void run_forward(Block& block, Port& port, int64_t steps) {
-  port.open();
-  if (steps > 0) block.prefetch(1);
-  for (int64_t t = 1; t <= steps; ++t) {
-    if (t == 1) {
-      block.initial();
-    } else {
-      port.await(t - 1);
-      gather(block, port, t - 1);
-    }
+NORMRNN_FN void forward_step(Block& block, Port& port, int64_t t, int64_t steps) {
+  if (t == 1) {
+    block.initial();
+  } else {
+    port.await(t - 1);
+    gather(block, port, t - 1);
+  }
+  block.sync();
+  block.product();
+  block.cell(t);
+  block.sync();
+  if (t < steps) {
+    send(block, port, t);
+    port.commit(t);
+  }
+  block.keep(t);
+  if (t < steps) block.prefetch(t + 1);
+}
+
+// t = 0 is the product that gives dL/dh_0, with no cell behind it.
+template <class Block, class Port>
+NORMRNN_FN void backward_step(Block& block, Port& port, int64_t t, int64_t steps) {
+  if (t == steps) {
+    block.initial();
+  } else {
+    port.await(steps - t);
+    gather(block, port, steps - t);
     block.sync();
     block.product();
-    block.cell(t);
-    block.sync();
-    if (t < steps) {
-      send(block, port, t);
-      port.commit(t);
-    }
-    block.keep(t);
-    if (t < steps) block.prefetch(t + 1);
+  }
+  if (t == 0) {
+    block.finish();
+    return;
+  }
+  block.cell(t);
+  block.sync();
+  send(block, port, steps - t + 1);
+  port.commit(steps - t + 1);
+  block.keep(t);
+  if (t > 1) block.prefetch(t - 1);
+}
+
+// Steps t = 1 … steps; the exchange of h_t has the number t. That of the last step is left out.
+template <class Block, class Port, int kChunks>
+NORMRNN_FN void run_forward(Block (&block)[kChunks], Port (&port)[kChunks], int64_t steps) {
+  for (int c = 0; c < kChunks; ++c) {
+    port[c].open();
+    if (steps > 0) block[c].prefetch(1);
+  }
+  for (int64_t t = 1; t <= steps; ++t) {
+    for (int c = 0; c < kChunks; ++c) forward_step(block[c], port[c], t, steps);
   }
 }
 
-// Steps t = steps … 1; the exchange of d_rec_t has the number steps - t + 1. One product more than
-// there are steps gives dL/dh_0.
-template <class Block, class Port>
-NORMRNN_FN void run_backward(Block& block, Port& port, int64_t steps) {
-  port.open();
-  if (steps > 0) block.prefetch(steps);
-  for (int64_t t = steps; t >= 0; --t) {
-    if (t == steps) {
-      block.initial();
-    } else {
-      port.await(steps - t);
-      gather(block, port, steps - t);
-      block.sync();
-      block.product();
-    }
-    if (t == 0) break;
-    block.cell(t);
-    block.sync();
-    send(block, port, steps - t + 1);
-    port.commit(steps - t + 1);
-    block.keep(t);
-    if (t > 1) block.prefetch(t - 1);
+// Steps t = steps … 1, and 0; the exchange of d_rec_t has the number steps - t + 1.
+template <class Block, class Port, int kChunks>
+NORMRNN_FN void run_backward(Block (&block)[kChunks], Port (&port)[kChunks], int64_t steps) {
+  for (int c = 0; c < kChunks; ++c) {
+    port[c].open();
+    if (steps > 0) block[c].prefetch(steps);
   }
-  block.finish();
+  for (int64_t t = steps; t >= 0; --t) {
+    for (int c = 0; c < kChunks; ++c) backward_step(block[c], port[c], t, steps);
+  }
 }
 
 }  // namespace normrnn::cuda::plan
