@@ -29,7 +29,7 @@ class Interleaver {
 
   // For blocks: other blocks may run now, writes may become visible.
   void yield() {
-    if (draw(8) == 0) switch_from(current_, State::kReady);
+    if (draw(16) == 0) switch_from(current_, State::kReady);
   }
   // For blocks that look for something and have not found it. One that has looked at everything since
   // its last pause, with nothing changed in between, waits until something changes.

@@ -2,129 +2,14 @@
 // exchanged, in random order and with writes that become visible late. Right schedules give the plain
 // network's results in float64; schedules broken on purpose must be found out.
 #include "check.h"
-#include "simulated_block.h"
+#include "simulated_runs.h"
 
 namespace normrnn::test {
 namespace {
 
 using plan::Engine;
-using plan::Pass;
 
 constexpr Kind kKinds[] = {Kind::kElman, Kind::kGru, Kind::kLstm};
-
-struct Setup {
-  plan::Slicing slicing;
-  int64_t groups = 1;
-  int values = 1;     // of a word
-  uint64_t seed = 0;  // of the order in which things happen
-  int resident = 1 << 20;
-};
-
-// Calls f(cell, forward?) with the simulated blocks' type for a kind and a pass.
-template <class F>
-std::string with_block(Kind kind, Pass pass, F&& f) {
-  const auto with_cell = [&]<class Cell>(Cell) {
-    return pass == Pass::kForward ? f.template operator()<ForwardBlock<Cell>>()
-                                  : f.template operator()<BackwardBlock<Cell>>();
-  };
-  if (kind == Kind::kElman) return with_cell(simulated::Elman<simulated::Tanh>{});
-  if (kind == Kind::kGru) return with_cell(simulated::Gru{});
-  return with_cell(simulated::Lstm{});
-}
-
-struct Plainly {
-  template <class Block, class Port, int kChunks>
-  void operator()(Block (&block)[kChunks], Port (&port)[kChunks], int64_t steps) const {
-    if constexpr (Block::kPass == Pass::kForward) {
-      plan::run_forward(block, port, steps);
-    } else {
-      plan::run_backward(block, port, steps);
-    }
-  }
-};
-
-// What a block does with its chunks, of which f(c) makes block and port, as `act` says.
-template <int kChunks, class Blocks, class Ports, class Act>
-void act_on_chunks(Blocks&& blocks, Ports&& ports, int64_t steps, Act act) {
-  [&]<int... c>(std::integer_sequence<int, c...>) {
-    decltype(blocks(0)) block[] = {blocks(c)...};
-    decltype(ports(0)) port[] = {ports(c)...};
-    act(block, port, steps);
-  }(std::make_integer_sequence<int, kChunks>{});
-}
-
-// The rows of the batch of chunk `c` of `chunks` of a group.
-plan::Range rows_of(const Setup& setup, const PlainNetwork& net, int64_t group, int chunks, int c) {
-  const plan::Range rows = plan::share(net.batch, setup.groups, group);
-  const plan::Range part = plan::share(rows.size(), chunks, c);
-  return {rows.begin + part.begin, rows.begin + part.end};
-}
-
-int64_t words_of(const Setup& setup, plan::Range rows) {
-  return rows.size() * setup.slicing.product.depth() / setup.values;
-}
-
-// A grid with flags: Port over FlagMemory, or over TornMemory; `act` runs a block.
-template <class Block, template <class, int> class Port = plan::FlagPort, int kSlots = 2,
-          bool kTorn = false, int kChunks = 1, class Act = Plainly>
-std::string run_flags(const Setup& setup, const PlainNetwork& net, Results& results, Act act = {}) {
-  using Memory = std::conditional_t<kTorn, TornMemory, FlagMemory>;
-  Interleaver grid(setup.seed, setup.resident);
-  const int64_t blocks = setup.slicing.blocks;
-  std::vector<std::vector<plan::Packet<Word>>> cells;  // of each chunk of each group
-  std::vector<std::vector<uint32_t>> flags;
-  for (int64_t i = 0; i < setup.groups * kChunks; ++i) {
-    const plan::Range rows = rows_of(setup, net, i / kChunks, kChunks, int(i % kChunks));
-    cells.emplace_back(size_t(kSlots * words_of(setup, rows)), plan::Packet<Word>{{}, 0});
-    flags.emplace_back(cells.back().size(), 0);
-  }
-  return grid.run(int(setup.groups * blocks), [&](int i) {
-    const int64_t group = i / blocks;
-    const auto rows = [&](int c) { return rows_of(setup, net, group, kChunks, c); };
-    const auto block = [&](int c) {
-      return Block(net, results, setup.slicing, i % blocks, rows(c), setup.values, grid);
-    };
-    const auto port = [&](int c) {
-      const size_t at = size_t(group * kChunks + c);
-      Memory memory;
-      memory.grid = &grid;
-      memory.cells = &cells[at];
-      if constexpr (kTorn) memory.flags = &flags[at];
-      return Port<Memory, kSlots>(memory, words_of(setup, rows(c)));
-    };
-    act_on_chunks<kChunks>(block, port, net.times, act);
-  });
-}
-
-template <class Block, template <class, int> class Port = plan::BarrierPort, int kSlots = 2,
-          bool kRelease = true, int kChunks = 1>
-std::string run_cluster(const Setup& setup, const PlainNetwork& net, Results& results) {
-  Interleaver grid(setup.seed, setup.resident);
-  const int blocks = int(setup.slicing.blocks);
-  std::vector<Cluster> clusters;  // of each chunk of each group
-  for (int64_t i = 0; i < setup.groups * kChunks; ++i) {
-    const plan::Range rows = rows_of(setup, net, i / kChunks, kChunks, int(i % kChunks));
-    clusters.emplace_back(blocks, kSlots * words_of(setup, rows));
-  }
-  return grid.run(int(setup.groups) * blocks, [&](int i) {
-    const int group = i / blocks, rank = i % blocks;
-    const auto rows = [&](int c) { return rows_of(setup, net, group, kChunks, c); };
-    const auto set_running = [&](char running) {
-      for (int c = 0; c < kChunks; ++c) clusters[group * kChunks + c].running[rank] = running;
-    };
-    const auto block = [&](int c) {
-      return Block(net, results, setup.slicing, rank, rows(c), setup.values, grid);
-    };
-    const auto port = [&](int c) {
-      const ClusterMemory memory{&grid, &clusters[group * kChunks + c], rank, group * blocks,
-                                 kRelease};
-      return Port<ClusterMemory, kSlots>(memory, words_of(setup, rows(c)));
-    };
-    set_running(1);
-    act_on_chunks<kChunks>(block, port, net.times, Plainly{});
-    set_running(0);
-  });
-}
 
 // "" or what is wrong with the results. In float64 only the order of sums differs from the plain
 // network: 1e-16 a term, and weights of a norm that makes little more of it in these few steps.
