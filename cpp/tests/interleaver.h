@@ -15,6 +15,7 @@
 #include <random>
 #include <string>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 namespace normrnn::test {
@@ -29,7 +30,7 @@ class Interleaver {
 
   // For blocks: other blocks may run now, writes may become visible.
   void yield() {
-    if (draw(16) == 0) switch_from(current_, State::kReady);
+    if (draw(8) == 0) switch_from(current_, State::kReady);
   }
   // For blocks that look for something and have not found it. One that has looked at everything since
   // its last pause, with nothing changed in between, waits until something changes.
@@ -62,8 +63,12 @@ class Interleaver {
   };
   struct Write {
     int block;
-    int64_t nth, place;
+    int64_t nth;
     std::function<void()> carry_out;
+  };
+  struct Place {  // with writes in flight, in their order
+    int64_t id;
+    std::deque<Write> writes;
   };
 
   static constexpr uint64_t kSeldom = 50;
@@ -74,7 +79,6 @@ class Interleaver {
     slow_writer_ = int(draw(fibers_.size()));
   }
   void carry_out(size_t index);
-  bool first_of_place(size_t index) const;
   void choose();
   void switch_from(int fiber, State state);
   void wait_for_turn(std::unique_lock<std::mutex>& lock, int fiber);
@@ -86,35 +90,38 @@ class Interleaver {
   std::string error_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Fiber>> fibers_;
-  std::deque<Write> pending_;
+  std::vector<Place> pending_;
+  std::unordered_map<int64_t, size_t> pending_at_;  // of a place's id
 };
 
 inline void Interleaver::write(int64_t place, std::function<void()> carry_out) {
-  pending_.push_back({current_, ++fibers_[current_]->writes, place, std::move(carry_out)});
-}
-
-inline bool Interleaver::first_of_place(size_t index) const {
-  for (size_t i = 0; i < index; ++i) {
-    if (pending_[i].block == pending_[index].block && pending_[i].place == pending_[index].place) {
-      return false;
-    }
-  }
-  return true;
+  const auto [at, added] = pending_at_.try_emplace(place, pending_.size());
+  if (added) pending_.push_back({place, {}});
+  pending_[at->second].writes.push_back(
+      {current_, ++fibers_[current_]->writes, std::move(carry_out)});
 }
 
 inline void Interleaver::carry_out(size_t index) {
-  const std::function<void()> act = std::move(pending_[index].carry_out);
-  pending_.erase(pending_.begin() + int64_t(index));
+  Place& place = pending_[index];
+  const std::function<void()> act = std::move(place.writes.front().carry_out);
+  place.writes.pop_front();
+  if (place.writes.empty()) {
+    pending_at_.erase(place.id);
+    if (index + 1 < pending_.size()) {
+      place = std::move(pending_.back());
+      pending_at_[place.id] = index;
+    }
+    pending_.pop_back();
+  }
   act();
   changed();
 }
 
 inline void Interleaver::flush(int block, int64_t nth) {
-  for (size_t i = 0; i < pending_.size();) {
-    if (pending_[i].block == block && pending_[i].nth <= nth) {
+  for (size_t i = pending_.size(); i-- > 0;) {
+    while (i < pending_.size() && pending_[i].writes.front().block == block &&
+           pending_[i].writes.front().nth <= nth) {
       carry_out(i);
-    } else {
-      ++i;
     }
   }
 }
@@ -149,8 +156,7 @@ inline void Interleaver::choose() {
   look();
   while (!pending_.empty() && (ready.empty() || draw(8) != 0)) {
     const size_t index = draw(pending_.size());
-    if (!first_of_place(index)) continue;
-    const bool slow = pending_[index].block == slow_writer_;
+    const bool slow = pending_[index].writes.front().block == slow_writer_;
     if (slow && !ready.empty() && draw(kSeldom) != 0) continue;
     if (slow && ready.empty() && draw(4) != 0) continue;  // others of the writes in flight first
     carry_out(index);

@@ -73,25 +73,30 @@ class SimulatedBlock {
     forget();
   }
 
-  int64_t rank() const { return 0; }
-  int64_t threads() const { return 1; }
-  plan::Words outgoing() const { return own_; }
-  plan::Words incoming() const { return all_; }
+  int rank() const { return 0; }
+  int threads() const { return 1; }
+  int outgoing() const { return int(own_.count()); }
+  int incoming() const { return int(all_.count()); }
+  int64_t outgoing_index(int i) const { return own_.index(own_.at(i)); }
+  int64_t incoming_index(int i) const { return all_.index(all_.at(i)); }
+  int64_t first_unit() const { return own_.units.begin; }
   void sync() { grid_.yield(); }
   void prefetch(int64_t) {}
   void expect(int64_t step) { step_ = step; }  // of the words to come
 
-  Word word(plan::Words::At at) const {
+  Word word(int i) const {
+    const plan::Words::At at = own_.at(i);
     Word word;
-    for (int v = 0; v < own_.values; ++v)
+    for (int v = 0; v < own_.values; ++v) {
       word.value[v] = out_[size_t(at.row * depth() + at.place + v)];
+    }
     word.step = step_;
-    word.index = own_.index(at);
+    word.index = outgoing_index(i);
     return word;
   }
-  void accept(plan::Words::At at, const Word& word) {
-    ++taken_;
-    if (word.step != step_ || word.index != all_.index(at)) {
+  void accept(int i, const Word& word) {
+    const plan::Words::At at = all_.at(i);
+    if (word.step != step_ || word.index != incoming_index(i)) {
       grid_.fail("race: a word of step " + std::to_string(word.step) + " in step " +
                  std::to_string(step_));
     }
@@ -140,7 +145,7 @@ class SimulatedBlock {
   plan::Range rows_;
   Interleaver& grid_;
   plan::Words own_, all_;
-  int64_t step_ = 0, taken_ = 0;  // step: number of the exchange under way
+  int64_t step_ = 0;  // number of the exchange under way
   std::vector<double> operand_, out_, d_state_;
 
  private:

@@ -95,8 +95,8 @@ class BarrierPort {
   int64_t words_;
 };
 
-// The words of a range of units in a slot, which holds the operand [rows, depth], several values a word.
-// The range begins at a whole word; with an odd H the last word of a gate has a value of padding.
+// The words of a range of units in a slot, which holds the operand [rows, depth], several values a word:
+// a block's own words, or with all units those that it takes. The range begins at a whole word; with an odd H the last word of a gate has a value of padding.
 struct Words {
   Product product;
   Range units;

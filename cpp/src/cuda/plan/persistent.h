@@ -3,9 +3,10 @@
 // The same functions run in a kernel, where all threads of a block call them together, and in the tests,
 // where simulated blocks take turns. Port is FlagPort or BarrierPort (exchange.h); Block is
 //
-//   int64_t rank(), threads()        the calling thread, and how many call together
-//   Words outgoing(), incoming()     its own words of a step, and all of them
-//   Word word(At)                    an outgoing word;  void accept(At, Word)  an incoming one
+//   int rank(), threads()            the calling thread, and how many call together
+//   int outgoing(), incoming()       how many words it puts and takes at a step
+//   int64_t outgoing_index(i), incoming_index(i)   where in a slot they are
+//   Word word(i)                     an outgoing word;  void accept(i, Word)  an incoming one
 //   void sync()                      all threads of the block (bar.sync)
 //   void prefetch(t)                 asks for what cell(t) reads from memory: U x_t, or tape and dy_t
 //   void initial()                   forward: the operand is h_0;  backward: the product is zero
@@ -33,41 +34,34 @@ constexpr int kFlight = 8;
 
 template <class Block, class Port>
 NORMRNN_FN void send(Block& block, Port& port, int64_t step) {
-  const Words words = block.outgoing();
-  for (int64_t i = block.rank(); i < words.count(); i += block.threads()) {
-    const Words::At at = words.at(i);
-    port.put(step, words.index(at), block.word(at));
+  for (int i = block.rank(); i < block.outgoing(); i += block.threads()) {
+    port.put(step, block.outgoing_index(i), block.word(i));
   }
 }
 
 template <class Block, class Port>
 NORMRNN_FN void gather(Block& block, Port& port, int64_t step) {
   using Word = typename Port::Word;
-  if (block.outgoing().count() == 0) return;  // who puts nothing may not take: see exchange.h
-  const Words words = block.incoming();
-  const int64_t count = words.count(), stride = block.threads();
-  for (int64_t first = block.rank(); first < count; first += kFlight * stride) {
+  if (block.outgoing() == 0) return;  // who puts nothing may not take: see exchange.h
+  const int count = block.incoming(), stride = block.threads();
+  for (int first = block.rank(); first < count; first += kFlight * stride) {
     Word word[kFlight];
     bool here[kFlight] = {};
     for (bool missing = true; missing;) {
       missing = false;
-#if defined(__CUDA_ARCH__)
-#pragma unroll
-#endif
+      NORMRNN_UNROLL
       for (int f = 0; f < kFlight; ++f) {
-        const int64_t i = first + f * stride;
+        const int i = first + f * stride;
         if (i >= count || here[f]) continue;
-        here[f] = port.try_take(step, words.index(words.at(i)), word[f]);
+        here[f] = port.try_take(step, block.incoming_index(i), word[f]);
         missing = missing || !here[f];
       }
       if (missing) port.pause();
     }
-#if defined(__CUDA_ARCH__)
-#pragma unroll
-#endif
+    NORMRNN_UNROLL
     for (int f = 0; f < kFlight; ++f) {
-      const int64_t i = first + f * stride;
-      if (i < count) block.accept(words.at(i), word[f]);
+      const int i = first + f * stride;
+      if (i < count) block.accept(i, word[f]);
     }
   }
 }
@@ -118,11 +112,13 @@ NORMRNN_FN void backward_step(Block& block, Port& port, int64_t t, int64_t steps
 // Steps t = 1 … steps; the exchange of h_t has the number t. That of the last step is left out.
 template <class Block, class Port, int kChunks>
 NORMRNN_FN void run_forward(Block (&block)[kChunks], Port (&port)[kChunks], int64_t steps) {
+  NORMRNN_UNROLL
   for (int c = 0; c < kChunks; ++c) {
     port[c].open();
     if (steps > 0) block[c].prefetch(1);
   }
   for (int64_t t = 1; t <= steps; ++t) {
+    NORMRNN_UNROLL
     for (int c = 0; c < kChunks; ++c) forward_step(block[c], port[c], t, steps);
   }
 }
@@ -130,11 +126,13 @@ NORMRNN_FN void run_forward(Block (&block)[kChunks], Port (&port)[kChunks], int6
 // Steps t = steps … 1, and 0; the exchange of d_rec_t has the number steps - t + 1.
 template <class Block, class Port, int kChunks>
 NORMRNN_FN void run_backward(Block (&block)[kChunks], Port (&port)[kChunks], int64_t steps) {
+  NORMRNN_UNROLL
   for (int c = 0; c < kChunks; ++c) {
     port[c].open();
     if (steps > 0) block[c].prefetch(steps);
   }
   for (int64_t t = steps; t >= 0; --t) {
+    NORMRNN_UNROLL
     for (int c = 0; c < kChunks; ++c) backward_step(block[c], port[c], t, steps);
   }
 }
