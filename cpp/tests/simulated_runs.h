@@ -126,4 +126,78 @@ std::string run_cluster(const Setup& setup, const PlainNetwork& net, Results& re
   });
 }
 
+// A block of several threads, which share out its words; the rest is done by the first of them.
+struct BlockBarrier {
+  int64_t arrived = 0;  // in all
+};
+
+template <class Block>
+struct OneThread {
+  static constexpr Pass kPass = Block::kPass;
+  Block& block;
+  BlockBarrier& barrier;
+  Interleaver& grid;
+  int own_rank, all;
+  int left_out;  // 0, 1: every other sync, from the first or the second on, is none; -1: all are there
+  int64_t syncs = 0, waits = 0;
+
+  int rank() const { return own_rank; }
+  int threads() const { return all; }
+  int outgoing() const { return block.outgoing(); }
+  int incoming() const { return block.incoming(); }
+  int64_t outgoing_index(int i) const { return block.outgoing_index(i); }
+  int64_t incoming_index(int i) const { return block.incoming_index(i); }
+  Word word(int i) const { return block.word(i); }
+  void accept(int i, const Word& word) { block.accept(i, word); }
+  void sync() {
+    if (syncs++ % 2 == left_out) return;
+    ++barrier.arrived;
+    ++waits;
+    grid.changed();
+    while (barrier.arrived < waits * all) grid.pause();
+  }
+  template <class F>
+  void first(F&& f) {
+    if (own_rank == 0) f();
+    grid.yield();
+  }
+  void prefetch(int64_t) {}
+  void initial() {
+    first([&] { block.initial(); });
+  }
+  void product() {
+    first([&] { block.product(); });
+  }
+  void cell(int64_t t) {
+    first([&] { block.cell(t); });
+  }
+  void keep(int64_t t) {
+    first([&] { block.keep(t); });
+  }
+  void finish() {
+    first([&] { block.finish(); });
+  }
+};
+
+template <class Block>
+std::string run_threads(const Setup& setup, const PlainNetwork& net, Results& results, int threads,
+                        int left_out) {
+  Interleaver grid(setup.seed, setup.resident);
+  const int blocks = int(setup.slicing.blocks);
+  const plan::Range rows{0, net.batch};
+  std::vector<plan::Packet<Word>> cells(size_t(2 * words_of(setup, rows)),
+                                        plan::Packet<Word>{{}, 0});
+  std::vector<Block> all;
+  for (int i = 0; i < blocks; ++i) {
+    all.emplace_back(net, results, setup.slicing, i, rows, setup.values, grid);
+  }
+  std::vector<BlockBarrier> barriers(all.size());
+  return grid.run(blocks * threads, [&](int i) {
+    const size_t at = size_t(i / threads);
+    OneThread<Block> thread[] = {{all[at], barriers[at], grid, i % threads, threads, left_out}};
+    plan::FlagPort<FlagMemory> port[] = {{FlagMemory{&grid, &cells}, words_of(setup, rows)}};
+    Plainly{}(thread, port, net.times);
+  });
+}
+
 }  // namespace normrnn::test

@@ -155,40 +155,50 @@ const Point kPoints[] = {
     {"tanh", kElman, Operand::kHalf, 50, 32, 1760, Path::kWholeGpu},
 };
 
-void check_paths() {
+void check_point(const Point& at, Pass pass) {
   const Gpu gpu;
   const Assumed assumed;
-  const bool print = std::getenv("NORMRNN_TABLES") != nullptr;
+  const Problem problem{at.cell, pass, at.operand, at.times, at.batch, at.hidden};
+  const Choice best = choose(problem, gpu, assumed);
+  if (pass == kF && best.path != at.forward) {
+    std::printf("%s B %d H %d: expected %s, got %s\n", at.what, int(at.batch), int(at.hidden),
+                name(at.forward), name(best.path));
+    ++failures;
+  }
+  const Floor floor = floor_of(problem, gpu, assumed);
+  for (const Choice& c : choices(problem, gpu, assumed)) {
+    CHECK(best.nanoseconds <= c.nanoseconds);
+    const double step = (c.nanoseconds - assumed.launch) / double(at.times);
+    CHECK(step >= std::max(floor.bytes, floor.operations));  // nothing is faster than its floor
+    if (c.path == Path::kGeneral) continue;
+    CHECK(c.budget.fits && c.groups * c.task.rows >= at.batch);
+    const int64_t blocks = c.groups * c.task.slicing.blocks;
+    CHECK(blocks <= gpu.sms && c.task.slicing.blocks <= c.task.slicing.granules());
+  }
+  if (!std::getenv("NORMRNN_TABLES")) return;
+  std::printf("| %s %s %d, %d, %d %s | %.2f, %.2f | %.1f | %s |", at.what,
+              pass == kF ? "forward" : "backward", int(at.times), int(at.batch), int(at.hidden),
+              at.operand == Operand::kHalf      ? "16 bits"
+              : at.operand == Operand::kFloat32 ? "float32"
+                                                : "float64",
+              floor.bytes / 1e3, floor.operations / 1e3, general_step(problem, gpu, assumed) / 1e3,
+              name(best.path));
+  if (best.path == Path::kGeneral) {
+    std::printf(" | |\n");
+    return;
+  }
+  const StepTime& s = best.step;
+  std::printf(" %d x %d blocks, %d rows", int(best.groups), int(best.task.slicing.blocks),
+              int(best.task.rows));
+  if (best.task.chunks > 1) std::printf(" in %d", int(best.task.chunks));
+  std::printf(" | %.2f = %.2f", s.total() / 1e3, s.exchange / 1e3);
+  std::printf(", %.2f, %.2f, %.2f |\n", s.words / 1e3, std::max(s.product, s.weights) / 1e3,
+              s.cell / 1e3);
+}
+
+void check_paths() {
   for (const Point& at : kPoints) {
-    const Problem problem{at.cell, kF, at.operand, at.times, at.batch, at.hidden};
-    const Choice best = choose(problem, gpu, assumed);
-    if (best.path != at.forward) {
-      std::printf("%s B %d H %d: expected %s, got %s\n", at.what, int(at.batch), int(at.hidden),
-                  name(at.forward), name(best.path));
-      ++failures;
-    }
-    const Floor floor = floor_of(problem, gpu, assumed);
-    for (const Choice& c : choices(problem, gpu, assumed)) {
-      CHECK(best.nanoseconds <= c.nanoseconds);
-      const double step = (c.nanoseconds - assumed.launch) / double(at.times);
-      CHECK(step >= std::max(floor.bytes, floor.operations));  // nothing is faster than its floor
-      if (c.path == Path::kGeneral) continue;
-      CHECK(c.budget.fits && c.groups * c.task.rows >= at.batch);
-      const int64_t blocks = c.groups * c.task.slicing.blocks;
-      CHECK(blocks <= gpu.sms && c.task.slicing.blocks <= c.task.slicing.granules());
-    }
-    if (!print) continue;
-    const StepTime& s = best.step;
-    std::printf("| %s %d %d %d %s | %.3f %.3f | %s", at.what, int(at.times), int(at.batch),
-                int(at.hidden), at.operand == Operand::kHalf ? "16 bits" : "float",
-                floor.bytes / 1e3, floor.operations / 1e3, name(best.path));
-    if (best.path != Path::kGeneral) {
-      std::printf(" %d x %d blocks, %d rows in %d | %.2f: %.2f + %.2f + %.2f/%.2f + %.2f |",
-                  int(best.groups), int(best.task.slicing.blocks), int(best.task.rows),
-                  int(best.task.chunks), s.total() / 1e3, s.exchange / 1e3, s.words / 1e3,
-                  s.product / 1e3, s.weights / 1e3, s.cell / 1e3);
-    }
-    std::printf(" general %.2f\n", general_step(problem, gpu, assumed) / 1e3);
+    for (const Pass pass : {kF, kB}) check_point(at, pass);
   }
 }
 

@@ -58,10 +58,11 @@ void expect_right(const Setup& setup, const PlainNetwork& net) {
     });
     if (error.empty()) error = compare(net, results, pass);
     if (!error.empty()) {
-      std::printf("%s%s, cell %d, pass %d, T %d B %d H %d, %d x %d blocks, seed %d: %s\n",
+      std::printf("%s%s, cell %d, pass %d, T %d B %d H %d, %d x %d blocks, seed %llu: %s\n",
                   cluster ? "cluster" : "flags", chunks ? " in chunks" : "", int(net.kind),
                   int(pass), int(net.times), int(net.batch), int(net.hidden), int(setup.groups),
-                  int(setup.slicing.blocks), int(setup.seed), error.c_str());
+                  int(setup.slicing.blocks), static_cast<unsigned long long>(setup.seed),
+                  error.c_str());
       ++failures;
     }
   }
@@ -247,6 +248,15 @@ void check_broken() {
       CHECK(found("store to a block", [&]<class B>(const Setup& s, Results& r) {
               return run_cluster<B, UnopenedPort>(s, net, r);
             }) > 0);
+      // The threads of a block, with both of its barriers in a step and without one or the other.
+      const auto threads = [&](int left_out) {
+        return found("", [&]<class B>(const Setup& s, Results& r) {
+          return run_threads<B>(s, net, r, 3, left_out);
+        });
+      };
+      CHECK(threads(-1) == 0);
+      CHECK(threads(0) == kSeeds);
+      CHECK(threads(1) == kSeeds);
       // Fewer blocks on the device than wait for each other.
       setup.resident = 2;
       CHECK(found("dead-lock", [&]<class B>(const Setup& s, Results& r) {
