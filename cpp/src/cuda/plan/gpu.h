@@ -21,18 +21,20 @@ struct Gpu {
   double l2_bytes_held = 50e6;
 };
 
-// Assumptions. Source: P published for Hopper (arXiv:2402.13499 and 2501.12084: latencies of L2 and of
-// the network between SMs, rates of mma and wgmma), D documented widths of the SM, G a guess to begin
-// with. Each has its microbenchmark or becomes a fit to the kernel's own times.
+// Assumptions, none of them measured by us so far. Source: P, of the order that has been published for
+// Hopper (arXiv:2402.13499, arXiv:2501.12084: latencies of L2 and of the network between SMs, rates of
+// mma and wgmma); D, documented widths of the SM; G, a guess to begin with. What bench/cuda/ measures
+// is named; the others are to be fitted to the kernels' own times.
 struct Assumed {
-  double clock = 1.755;  // cycles a ns; D, the boost clock of many H100s under load
-  // Latency of an exchange, ns: the last word put until it is taken everywhere.
-  double flag_latency = 700;  // P: a store to L2 and a load from it, 200 to 270 cycles each, and
-                              // half a round of polling; bench/cuda/flag_exchange
-  double cluster_latency[5] = {20, 250, 250, 300,
-                               400};  // P: 180 to 210 cycles a way between SMs, there
-                                      // and for the barrier; bench/cuda/cluster_barrier
-  double block_barriers = 60;         // G: the bar.sync of a step
+  double clock = 1.755;  // cycles a ns; D
+  // Latency of an exchange, ns: from the last word put until it is taken everywhere.
+  // P: a store to L2 and a load from it, some 250 cycles each, and half a round of polling;
+  // "flag_exchange" with one word a block.
+  double flag_latency = 700;
+  // Of 1, 2, 4, 8, 16 blocks. P: some 200 cycles a way between SMs, for the words and for the barrier;
+  // "cluster_exchange".
+  double cluster_latency[5] = {20, 250, 250, 300, 400};
+  double block_barriers = 60;   // G: the bar.sync of a step
   double cell_latency = 120;    // G: sums through shared memory, exp and tanh, one after another
   double product_latency = 80;  // G: filling and draining the pipeline of a product
   // Throughput.
@@ -46,12 +48,11 @@ struct Assumed {
   double functions = 16;      // ex2, rcp and their like of an SM a cycle; D
   double hbm = 0.9;           // of hbm_bytes; G
   // The general path: kernels of a step under a graph, and what a small product takes at least.
-  double node = 1300;  // ns from one kernel node's start to the next one's; G;
-                       // bench/cuda/graph_node
+  double node = 1300;  // ns from one kernel node's start to the next one's; G; "graph_node"
   double nodes_of_step = 2;
   double product_floor = 2500;  // G: cuBLAS with few columns, beyond its node
   double gemm = 0.6;            // of tensor_flops, or ffma of plain_flops; G
-  double launch = 10000;        // of a persistent kernel, or a graph; G; bench/cuda/empty_launch
+  double launch = 10000;        // of a persistent kernel, or a graph; G; "launch_and_wait"
 };
 
 }  // namespace normrnn::cuda::plan
