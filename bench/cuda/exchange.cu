@@ -51,12 +51,28 @@ __device__ void report(const EmptyBlock& block, unsigned* wrong) {
   if (block.wrong > 0) atomicAdd(wrong, block.wrong);
 }
 
+using Flags = plan::FlagPort<GlobalFlags>;
+
+// `words` are those of a chunk, which has slots of its own.
+template <int kChunks>
 __global__ void __launch_bounds__(kThreads, 1)
     with_flags(uint64_t* packets, int words, int steps, unsigned* wrong) {
-  EmptyBlock block[1] = {block_of(int(blockIdx.x), int(gridDim.x), words)};
-  plan::FlagPort<GlobalFlags> port[1] = {{GlobalFlags{packets}, words}};
-  plan::run_forward(block, port, steps);
-  report(block[0], wrong);
+  const EmptyBlock like = block_of(int(blockIdx.x), int(gridDim.x), words);
+  const auto port_of = [&](int chunk) {
+    return Flags(GlobalFlags{packets + chunk * Flags::places(words)}, words);
+  };
+  if constexpr (kChunks == 1) {
+    EmptyBlock block[] = {like};
+    Flags port[] = {port_of(0)};
+    plan::run_forward(block, port, steps);
+    report(block[0], wrong);
+  } else {
+    EmptyBlock block[] = {like, like};
+    Flags port[] = {port_of(0), port_of(1)};
+    plan::run_forward(block, port, steps);
+    report(block[0], wrong);
+    report(block[1], wrong);
+  }
 }
 
 __global__ void __launch_bounds__(kThreads, 1) with_cluster(int words, int steps, unsigned* wrong) {
@@ -69,17 +85,39 @@ __global__ void __launch_bounds__(kThreads, 1) with_cluster(int words, int steps
   report(block[0], wrong);
 }
 
-void finish(const cudaDeviceProp& device, const char* what, int blocks, int words, double each,
-            unsigned* wrong) {
+// Every result says how many words a step takes, in how many chunks; wrong ones end the program.
+void finish(const cudaDeviceProp& device, const char* what, int blocks, int words, int chunks,
+            double each, unsigned* wrong) {
   unsigned count = 0;
   CUDA_CHECK(cudaMemcpy(&count, wrong, sizeof count, cudaMemcpyDeviceToHost));
-  char more[64];
-  std::snprintf(more, sizeof more, ", \"words\": %d, \"wrong\": %u", words, count);
+  char more[96];
+  std::snprintf(more, sizeof more, ", \"words\": %d, \"chunks\": %d, \"wrong\": %u", words, chunks,
+                count);
   bench::print(device, what, blocks, kThreads, each, more);
   if (count > 0) {
     std::fprintf(stderr, "%s: %u words were not those that were expected\n", what, count);
     std::exit(1);
   }
+}
+
+constexpr int kSteps = 1000;
+
+template <int kChunks>
+void measure_flags(const cudaDeviceProp& device, int blocks, int words, unsigned* wrong,
+                   cudaStream_t stream) {
+  int of_chunk = words / kChunks;
+  const size_t bytes = size_t(kChunks * Flags::places(of_chunk)) * sizeof(uint64_t);
+  uint64_t* packets;
+  CUDA_CHECK(cudaMalloc(&packets, bytes));
+  const double each = bench::nanoseconds_of_one(stream, kSteps, [&](int steps) {
+    CUDA_CHECK(cudaMemsetAsync(packets, 0, bytes, stream));
+    void* arguments[] = {&packets, &of_chunk, &steps, &wrong};
+    CUDA_CHECK(cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(with_flags<kChunks>),
+                                           dim3(unsigned(blocks)), dim3(kThreads), arguments, 0,
+                                           stream));
+  });
+  CUDA_CHECK(cudaFree(packets));
+  finish(device, "flag_exchange", blocks, words, kChunks, each, wrong);
 }
 
 }  // namespace
@@ -92,23 +130,11 @@ int main() {
   CUDA_CHECK(cudaMalloc(&wrong, sizeof *wrong));
   CUDA_CHECK(cudaMemset(wrong, 0, sizeof *wrong));
 
-  // One word a block, then rows x H = 4 x 768 and 16 x 768 values of 16 bits.
-  constexpr int kSteps = 1000;
+  // One word a block and chunk, then rows x H = 4 x 768 and 16 x 768 values of 16 bits.
   for (const int blocks : {2, 8, 32, 64, device.multiProcessorCount}) {
-    for (const int words : {blocks, 4 * 768 / 2, 16 * 768 / 2}) {
-      const size_t bytes = size_t(plan::FlagPort<GlobalFlags>::places(words)) * sizeof(uint64_t);
-      uint64_t* packets;
-      CUDA_CHECK(cudaMalloc(&packets, bytes));
-      const double each = bench::nanoseconds_of_one(stream, kSteps, [&](int steps) {
-        CUDA_CHECK(cudaMemsetAsync(packets, 0, bytes, stream));
-        int count = words;
-        void* arguments[] = {&packets, &count, &steps, &wrong};
-        CUDA_CHECK(cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(with_flags),
-                                               dim3(unsigned(blocks)), dim3(kThreads), arguments, 0,
-                                               stream));
-      });
-      CUDA_CHECK(cudaFree(packets));
-      finish(device, "flag_exchange", blocks, words, each, wrong);
+    for (const int words : {2 * blocks, 4 * 768 / 2, 16 * 768 / 2}) {
+      measure_flags<1>(device, blocks, words, wrong, stream);
+      measure_flags<2>(device, blocks, words, wrong, stream);
     }
   }
   for (const int size : {2, 4, 8, 16}) {
@@ -120,7 +146,7 @@ int main() {
       if (launch.most() == 0) continue;
       const double each = bench::nanoseconds_of_one(
           stream, kSteps, [&](int steps) { launch(words, steps, wrong); });
-      finish(device, "cluster_exchange", size, words, each, wrong);
+      finish(device, "cluster_exchange", size, words, 1, each, wrong);
     }
   }
   CUDA_CHECK(cudaFree(wrong));
