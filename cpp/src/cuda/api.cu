@@ -1,8 +1,8 @@
 // The CUDA face of normrnn: the general path and the update on CUDA queues.
 #include <mutex>
 
+#include "cuda/backward.h"
 #include "cuda/cuda_queue.cuh"
-#include "cuda/forward.h"
 
 namespace normrnn::cuda {
 namespace {
@@ -46,11 +46,22 @@ std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call, Precision pre
   return std::make_shared<Tape<T>>(Tape<T>{own.arena, std::move(tape)});
 }
 
-#define NORMRNN_INSTANTIATE(T)                                                           \
-  template class Tape<T>;                                                                \
-  template int64_t bytes_of(const Tape<T>&);                                             \
-  template std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>&, Precision,      \
-                                                  const Stream&);
+template <class T>
+void backward(const Tape<T>& tape, const BackwardCall<T>& call, T* penalty, const Stream& stream) {
+  if (stream.device != tape.arena->state()->device()) {
+    throw std::invalid_argument("stream: expected one of the tape's device, got another's");
+  }
+  Call own(stream);
+  tape.arena->move_to(own.state);
+  device::backward(own.queue, *tape.tape, call, penalty);
+}
+
+#define NORMRNN_INSTANTIATE(T)                                                      \
+  template class Tape<T>;                                                           \
+  template int64_t bytes_of(const Tape<T>&);                                        \
+  template std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>&, Precision, \
+                                                  const Stream&);                   \
+  template void backward(const Tape<T>&, const BackwardCall<T>&, T*, const Stream&);
 NORMRNN_INSTANTIATE(float)
 #undef NORMRNN_INSTANTIATE
 

@@ -51,11 +51,11 @@ class CudaQueue {
     cublasComputeType_t sums = sizeof(T) == 8 ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F;
     if (p.operand == Operand::kTf32) sums = CUBLAS_COMPUTE_32F_FAST_TF32;
     const auto turned = [](bool transposed) { return transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
-    check(cublasGemmEx_64(lane_.blas, turned(p.b_transposed), turned(p.a_transposed), p.n, p.m, p.k,
-                          &one, p.b, operand, p.ldb, p.a, operand, p.lda, &start, p.c,
-                          sizeof(T) == 8 ? CUDA_R_64F : CUDA_R_32F, p.ldc, sums,
-                          CUBLAS_GEMM_DEFAULT),
-          p.name);
+    check(
+        cublasGemmEx_64(lane_.blas, turned(p.b_transposed), turned(p.a_transposed), p.n, p.m, p.k,
+                        &one, p.b, operand, p.ldb, p.a, operand, p.lda, &start, p.c,
+                        sizeof(T) == 8 ? CUDA_R_64F : CUDA_R_32F, p.ldc, sums, CUBLAS_GEMM_DEFAULT),
+        p.name);
   }
 
   template <class T>

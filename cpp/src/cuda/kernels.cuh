@@ -7,12 +7,12 @@ namespace normrnn::cuda {
 
 using device::Range;
 
-constexpr int kThreads = 256;  // of a block
+constexpr int kThreads = 256;         // of a block
 constexpr int64_t kMostRows = 65535;  // of a grid
 
 template <class F>
-__global__ void __launch_bounds__(kThreads) each_kernel(const __grid_constant__ F f, int64_t rows,
-                                                        int64_t columns) {
+__global__ void __launch_bounds__(kThreads)
+    each_kernel(const __grid_constant__ F f, int64_t rows, int64_t columns) {
   const int64_t column = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (column >= columns) return;
   for (int64_t row = int64_t(blockIdx.y) * blockDim.y + threadIdx.y; row < rows;
@@ -75,9 +75,8 @@ __device__ __forceinline__ void run_phases(const Program& program, int64_t row, 
 // Groups of 256 lanes are blocks of one row of threads; those of 32 are rows of a block, `across` of
 // them for neighbouring tiles and the others for neighbouring rows.
 template <class Program>
-__global__ void __launch_bounds__(kThreads)
-    groups_kernel(const __grid_constant__ Program program, int64_t rows, int64_t tiles,
-                  int across) {
+__global__ void __launch_bounds__(kThreads) groups_kernel(const __grid_constant__ Program program,
+                                                          int64_t rows, int64_t tiles, int across) {
   constexpr int kLanes = Program::kLanes;
   __shared__ double shared[kLanes == kThreads ? kLanes * Program::kSums : 1];
   const int lane = int(threadIdx.x), group = int(threadIdx.y);

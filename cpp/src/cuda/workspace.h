@@ -49,9 +49,9 @@ class StreamState {
 
   int device() const { return device_; }
   cudaStream_t stream() const { return stream_; }
-  const Lane& lane(int i);       // 0: the caller's own stream; 1: beside it
-  const Lane& recorder(int i);   // streams of ours, to record graphs on
-  cudaEvent_t event(int i);      // for forks and joins, 0 to 3
+  const Lane& lane(int i);      // 0: the caller's own stream; 1: beside it
+  const Lane& recorder(int i);  // streams of ours, to record graphs on
+  cudaEvent_t event(int i);     // for forks and joins, 0 to 3
 
   // Memory in the order of the stream. Blocks given back serve later calls of about their size.
   void* take(const char* what, int64_t bytes);
