@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #ifndef NORMRNN_TARGET
 #define NORMRNN_TARGET device

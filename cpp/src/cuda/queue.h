@@ -12,7 +12,7 @@
 //     template <class Program>
 //     void groups(const char* name, int64_t rows, int64_t tiles, Program program);
 //
-//     template <class T, class E> void multiply(const Product<T, E>& product);
+//     template <class T> void multiply(const Product<T>& product);
 //     template <class T> void zero(T* to, int64_t count);
 //     template <class T> void copy(T* to, const T* from, int64_t count);
 //     // From the host's memory, which may change at once.
@@ -52,10 +52,12 @@
 
 #include <cstring>
 #include <memory>
+#include <new>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
-#include "cuda/device.h"
+#include "cuda/operands.h"
 
 namespace normrnn::device {
 
@@ -66,21 +68,21 @@ struct Range {
 template <class Program>
 using TotalsOf = double[Program::kPhases][Program::kSums];
 
-// c = a b, or c += a b, row-major. E is what operands are: T, or Bf16 or Half (operands.h).
-template <class T, class E>
+// c = a b, or c += a b, row-major. Operands are numbers of T, or of 16 bits: see operands.h.
+template <class T>
 struct Product {
   const char* name;
   int64_t m, n, k;
-  const E* a;  // [m, lda], or transposed [k, lda]
+  const void* a;  // [m, lda], or transposed [k, lda]
   int64_t lda;
   bool a_transposed;
-  const E* b;  // [k, ldb], or transposed [n, ldb]
+  const void* b;  // [k, ldb], or transposed [n, ldb]
   int64_t ldb;
   bool b_transposed;
   T* c;  // [m, ldc]
   int64_t ldc;
   bool add;
-  bool tf32;  // float operands may be rounded to 11 significant bits
+  Operand operand;
 };
 
 // Where memory comes from and goes back to.
