@@ -148,7 +148,8 @@ class HostQueue {
   }
 
   template <class Program>
-  void one_group(const Program& program, int64_t row, int64_t tile) {
+  void one_group(Program program, int64_t row, int64_t tile) {
+    if constexpr (requires { program.enter(row, tile); }) program.enter(row, tile);
     device::TotalsOf<Program> totals;
     for (auto& phase : totals) std::fill(std::begin(phase), std::end(phase), std::nan(""));
     phases<0>(program, row, tile, totals);

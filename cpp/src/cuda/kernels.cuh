@@ -7,7 +7,10 @@ namespace normrnn::cuda {
 
 using device::Range;
 
-constexpr int kThreads = 256;         // of a block
+constexpr int kThreads = 256;  // of a block
+// At least, on a multiprocessor: says that 128 registers are fine. Left to itself the compiler spills
+// a few for the sake of more.
+constexpr int kBlocksEach = 2;
 constexpr int64_t kMostRows = 65535;  // of a grid
 
 template <class F>
@@ -75,8 +78,9 @@ __device__ __forceinline__ void run_phases(const Program& program, int64_t row, 
 // Groups of 256 lanes are blocks of one row of threads; those of 32 are rows of a block, `across` of
 // them for neighbouring tiles and the others for neighbouring rows.
 template <class Program>
-__global__ void __launch_bounds__(kThreads) groups_kernel(const __grid_constant__ Program program,
-                                                          int64_t rows, int64_t tiles, int across) {
+__global__ void __launch_bounds__(kThreads, kBlocksEach)
+    groups_kernel(const __grid_constant__ Program program, int64_t rows, int64_t tiles,
+                  int across) {
   constexpr int kLanes = Program::kLanes;
   __shared__ double shared[kLanes == kThreads ? kLanes * Program::kSums : 1];
   const int lane = int(threadIdx.x), group = int(threadIdx.y);
@@ -86,8 +90,15 @@ __global__ void __launch_bounds__(kThreads) groups_kernel(const __grid_constant_
   for (int64_t row = int64_t(blockIdx.y) * at_once + group / across; row < rows;
        row += int64_t(gridDim.y) * at_once) {
     device::TotalsOf<Program> totals;
-    run_phases<0>(program, row, tile, lane, shared, totals);
-    if (lane == 0) program.finish(row, tile, totals);
+    if constexpr (requires(Program own) { own.enter(row, tile); }) {
+      Program own = program;
+      own.enter(row, tile);
+      run_phases<0>(own, row, tile, lane, shared, totals);
+      if (lane == 0) own.finish(row, tile, totals);
+    } else {
+      run_phases<0>(program, row, tile, lane, shared, totals);
+      if (lane == 0) program.finish(row, tile, totals);
+    }
   }
 }
 

@@ -38,6 +38,7 @@
 //   struct MyProgram {
 //     static constexpr int kLanes = 256;    // or 32
 //     static constexpr int kPhases = 2, kSums = 1;
+//     NORMRNN_FN void enter(int64_t row, int64_t tile);  // may be left out: comes first, on a copy
 //     NORMRNN_FN Range items(int phase, int64_t row, int64_t tile) const;
 //     template <class Phase>                // its value is a constant
 //     NORMRNN_FN void item(Phase phase, int64_t row, int64_t tile, int64_t i, const Totals& totals,
