@@ -37,6 +37,7 @@ struct DeviceView {
 class DeviceScope {
  public:
   DeviceScope(const py::object& stream, py::object stream_owner);  // a handle or None
+  DeviceScope();  // for looking at facts, not at contents: nothing is waited for
 
   void stay_on(int device, const std::string& what);  // where `what` is
 
@@ -51,6 +52,7 @@ class DeviceScope {
   const py::object& stream_owner() const { return owner_; }
 
  private:
+  bool ordered_ = true;
   std::optional<uintptr_t> handle_;
   py::object owner_;
   int device_ = -1;

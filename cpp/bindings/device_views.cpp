@@ -87,9 +87,9 @@ std::string dtype_of(const dlpack::Tensor& tensor) {
   return kind + std::to_string(int(tensor.bits) * tensor.lanes);
 }
 
-DeviceView from_dlpack(const std::string& name, const py::handle& object, uintptr_t stream) {
+DeviceView from_dlpack(const std::string& name, const py::handle& object, int64_t stream) {
   const py::object method = object.attr("__dlpack__");
-  const auto number = py::int_(plain_handle(stream));
+  const auto number = py::int_(stream);
   // The newer form first; older producers do not know max_version.
   py::object capsule;
   try {
@@ -153,6 +153,8 @@ DeviceScope::DeviceScope(const py::object& stream, py::object stream_owner)
   if (!stream.is_none()) handle_ = stream.cast<uintptr_t>();
 }
 
+DeviceScope::DeviceScope() : ordered_(false) { require_device(); }
+
 cuda::Stream DeviceScope::stream() const {
   return {std::max(device_, 0), reinterpret_cast<void*>(handle_.value_or(0))};
 }
@@ -176,7 +178,8 @@ DeviceView DeviceScope::look(const std::string& name, const py::handle& object) 
     if (!says_device(object)) {
       refuse_type(name, expected, type_of(object) + " in the memory of the host");
     }
-    view = from_dlpack(name, object, handle_.value_or(0));
+    const auto stream = ordered_ ? int64_t(plain_handle(handle_.value_or(0))) : int64_t(-1);
+    view = from_dlpack(name, object, stream);
   } else {
     refuse_type(name, expected + " (__cuda_array_interface__ or DLPack)", type_of(object));
   }
@@ -190,7 +193,8 @@ DeviceView DeviceScope::look(const std::string& name, const py::handle& object) 
     refuse_value(name, "a C-contiguous, aligned array", "another layout");
   }
   if (view.stream && !handle_) handle_ = view.stream;
-  if (view.stream && plain_handle(*view.stream) != plain_handle(*handle_) && view.device >= 0) {
+  if (ordered_ && view.stream && plain_handle(*view.stream) != plain_handle(*handle_) &&
+      view.device >= 0) {
     py::gil_scoped_release release;
     cuda::synchronize({view.device, reinterpret_cast<void*>(*view.stream)});
   }

@@ -78,7 +78,7 @@ void register_cuda(py::module_& m) {
   m.def(
       "device_facts",
       [](const std::string& name, const py::object& object) {
-        DeviceScope scope{py::none(), py::none()};
+        DeviceScope scope;
         const DeviceView view = scope.look(name, object);
         return py::make_tuple(std::max(view.device, 0), py::cast(view.stream),
                               py::tuple(py::cast(view.dims)), view.dtype);

@@ -72,18 +72,20 @@ def _copied(
     def copies(label: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
         return {name: library.take(label.format(name), arrays[name], on) for name in params}
 
-    written = [(params, own := copies("params['{}']", params))]
+    written = [("params['{}']", params, own := copies("params['{}']", params))]
     own_state: dict[str, Any] = {"step": state["step"]}
     for i, slot in enumerate(rule.slots):
-        own_state[slot] = copies(f"state, slot {i} of '{{}}'", state[slot])
-        written.append((state[slot], own_state[slot]))
-    for arrays, _ in written:
+        label = f"state, slot {i} of '{{}}'"
+        own_state[slot] = copies(label, state[slot])
+        written.append((label, state[slot], own_state[slot]))
+    for label, arrays, _ in written:
         for name in params:
             if not arrays[name].flags.writeable:
-                raise ValueError(f"{name}: expected a writeable array, got a read-only one")
+                argument = label.format(name)
+                raise ValueError(f"{argument}: expected a writeable array, got a read-only one")
     info = _update(library, own, copies("grads['{}']", grads), own_state, rule, *rest)
     numbers = UpdateInfo(*info.__reduce__()[1])  # waits, and refuses
-    for arrays, changed in written:
+    for _, arrays, changed in written:
         for name in params:
             np.copyto(arrays[name], changed[name].to_host())
     state["step"] = own_state["step"]
