@@ -1,70 +1,65 @@
-// The CUDA face of normrnn: the general path and the update on CUDA queues.
-#include <mutex>
-
-#include "cuda/backward.h"
-#include "cuda/cuda_queue.cuh"
+// What of the CUDA face is no work on arrays: devices, memory, waiting.
+#include "cuda/workspace.h"
 
 namespace normrnn::cuda {
-namespace {
-
-// What every call has: its device the current one, its stream's state to itself, and a queue.
-struct Call {
-  explicit Call(const Stream& stream)
-      : guard(stream.device),
-        state(StreamState::of(stream)),
-        lock(state->in_use),
-        arena(std::make_shared<CudaArena>(state)),
-        queue((cudaGetLastError(), arena)) {}  // errors that others left are not this call's
-
-  DeviceGuard guard;
-  std::shared_ptr<StreamState> state;
-  std::lock_guard<std::mutex> lock;
-  std::shared_ptr<CudaArena> arena;
-  CudaQueue queue;
-};
-
-}  // namespace
-
-template <class T>
-class Tape {
- public:
-  std::shared_ptr<CudaArena> arena;  // of all memory in the tape
-  std::shared_ptr<device::Tape<T>> tape;
-};
-
-template <class T>
-int64_t bytes_of(const Tape<T>& tape) {
-  return device::bytes_of(*tape.tape);
-}
-
-template <class T>
-std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call, Precision precision,
-                                       const Stream& stream) {
-  Call own(stream);
-  auto tape = device::forward(own.queue, call, precision);
-  if (!tape) return nullptr;
-  return std::make_shared<Tape<T>>(Tape<T>{own.arena, std::move(tape)});
-}
-
-template <class T>
-void backward(const Tape<T>& tape, const BackwardCall<T>& call, T* penalty, const Stream& stream) {
-  if (stream.device != tape.arena->state()->device()) {
-    throw std::invalid_argument("stream: expected one of the tape's device, got another's");
-  }
-  Call own(stream);
-  tape.arena->move_to(own.state);
-  device::backward(own.queue, *tape.tape, call, penalty);
-}
-
-#define NORMRNN_INSTANTIATE(T)                                                      \
-  template class Tape<T>;                                                           \
-  template int64_t bytes_of(const Tape<T>&);                                        \
-  template std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>&, Precision, \
-                                                  const Stream&);                   \
-  template void backward(const Tape<T>&, const BackwardCall<T>&, T*, const Stream&);
-NORMRNN_INSTANTIATE(float)
-#undef NORMRNN_INSTANTIATE
 
 bool is_built() { return true; }
+
+int device_count() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+  cudaGetLastError();  // no driver, or none that is new enough
+  return 0;
+}
+
+std::string device_name(int device) {
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
+  return properties.name;
+}
+
+void* allocate(int64_t bytes, const Stream& stream) {
+  const DeviceGuard guard(stream.device);
+  const auto on = static_cast<cudaStream_t>(stream.handle);
+  void* memory = nullptr;
+  cudaError_t status = cudaMallocAsync(&memory, size_t(bytes), on);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    release_memory(stream.device);
+    status = cudaMallocAsync(&memory, size_t(bytes), on);
+  }
+  if (status == cudaErrorMemoryAllocation) throw_out_of_memory(stream.device, "an array", bytes);
+  check(status, "cudaMallocAsync");
+  return memory;
+}
+
+void free(void* memory, const Stream& stream) {
+  if (!memory) return;
+  const DeviceGuard guard(stream.device);
+  check(cudaFreeAsync(memory, static_cast<cudaStream_t>(stream.handle)), "cudaFreeAsync");
+}
+
+void copy(void* to, const void* from, int64_t bytes, const Stream& stream) {
+  if (bytes == 0) return;
+  const DeviceGuard guard(stream.device);
+  check(cudaMemcpyAsync(to, from, size_t(bytes), cudaMemcpyDefault,
+                        static_cast<cudaStream_t>(stream.handle)),
+        "cudaMemcpyAsync");
+}
+
+void synchronize(const Stream& stream) {
+  const DeviceGuard guard(stream.device);
+  check(cudaStreamSynchronize(static_cast<cudaStream_t>(stream.handle)), "cudaStreamSynchronize");
+}
+
+int device_of(const void* memory) {
+  cudaPointerAttributes facts;
+  if (cudaPointerGetAttributes(&facts, memory) != cudaSuccess) {
+    cudaGetLastError();
+    return -1;
+  }
+  const bool there = facts.type == cudaMemoryTypeDevice || facts.type == cudaMemoryTypeManaged;
+  return there ? facts.device : -1;
+}
 
 }  // namespace normrnn::cuda

@@ -14,7 +14,7 @@ constexpr int kBlocksEach = 2;
 constexpr int64_t kMostRows = 65535;  // of a grid
 
 template <class F>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocksEach)
     each_kernel(const __grid_constant__ F f, int64_t rows, int64_t columns) {
   const int64_t column = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (column >= columns) return;

@@ -149,17 +149,11 @@ struct Update {
     }
   }
 
-  // Whether a group's factor depends on the step sizes of all its weights.
-  static bool needs_roots(const UpdateTensor<T>& at) {
-    static constexpr bool kConstraint[] = {
-#define NORMRNN_GROUP(name, type) type::kConstraint,
-#include "groups/groups.def"
-    };
-    return !Rule::kUniformStep && !kConstraint[at.group];
-  }
   static GroupUse use_of(const UpdateTensor<T>& at) {
     if (at.group_apply == Apply::kGradient) return GroupUse::kPull;
-    return needs_roots(at) ? GroupUse::kRoot : GroupUse::kFactor;
+    // Whether a group's factor depends on the step sizes of all its weights.
+    const bool roots = !Rule::kUniformStep && !is_constraint(at.group);
+    return roots ? GroupUse::kRoot : GroupUse::kFactor;
   }
 
   void measure_groups() {

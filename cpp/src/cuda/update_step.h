@@ -79,6 +79,15 @@ struct WeightPenalty {
   }
 };
 
+// Whether a penalty on groups, in groups.def, is a constraint.
+NORMRNN_FN inline bool is_constraint(int kind) {
+  int i = 0;
+#define NORMRNN_GROUP(name, type) \
+  if (kind == i++) return type::kConstraint;
+#include "groups/groups.def"
+  return false;
+}
+
 // One weight's step.
 template <class Rule, class T>
 struct OneStep {
@@ -147,13 +156,7 @@ struct Stepper {
     }
   }
 
-  NORMRNN_FN bool needs_root() const {
-    bool constraint[] = {
-#define NORMRNN_GROUP(name, type) type::kConstraint,
-#include "groups/groups.def"
-    };
-    return all.needs_roots && !constraint[at.group];
-  }
+  NORMRNN_FN bool needs_root() const { return all.needs_roots && !is_constraint(at.group); }
 };
 
 // Squares of the gradients, the same scaled so that they cannot overflow, and how many are not finite.

@@ -36,6 +36,15 @@ void check(cublasStatus_t status, const char* name) {
   throw Error(std::string("cuBLAS, '") + name + "': " + cublasGetStatusString(status));
 }
 
+void throw_out_of_memory(int device, const char* what, int64_t bytes) {
+  cudaGetLastError();
+  size_t free = 0, total = 0;
+  if (cudaMemGetInfo(&free, &total) != cudaSuccess) cudaGetLastError();
+  throw OutOfMemory("device " + std::to_string(device) + ": '" + what + "' needs " +
+                    megabytes(size_t(bytes)) + " of its memory, and " + megabytes(free) + " of " +
+                    megabytes(total) + " are free");
+}
+
 DeviceGuard::DeviceGuard(int device) {
   check(cudaGetDevice(&before_), "cudaGetDevice");
   if (device == before_) {
@@ -147,14 +156,7 @@ void* StreamState::take(const char* what, int64_t bytes) {
     release_memory(device_);
     status = cudaMalloc(&memory, size_t(size));
   }
-  if (status == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
-    size_t free = 0, total = 0;
-    if (cudaMemGetInfo(&free, &total) != cudaSuccess) cudaGetLastError();
-    throw OutOfMemory("device " + std::to_string(device_) + ": '" + what + "' needs " +
-                      megabytes(size_t(size)) + " of its memory, and " + megabytes(free) + " of " +
-                      megabytes(total) + " are free");
-  }
+  if (status == cudaErrorMemoryAllocation) throw_out_of_memory(device_, what, size);
   check(status, "cudaMalloc", what);
   return memory;
 }

@@ -20,6 +20,8 @@ namespace normrnn::cuda {
 void check(cudaError_t status, const char* call, const char* name = nullptr);
 void check(cublasStatus_t status, const char* name);
 
+[[noreturn]] void throw_out_of_memory(int device, const char* what, int64_t bytes);
+
 // Makes a device the current one, and the one before again in the end.
 class DeviceGuard {
  public:
