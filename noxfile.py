@@ -21,6 +21,14 @@ def dev_requirements() -> list[str]:
     return [one for one in requirements if not one.startswith("normrnn")]
 
 
+def device_requirements() -> list[str]:
+    """List what tests/test_device*.py need beside a package that is built already."""
+    project = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
+    extra: list[str] = project["optional-dependencies"]["test"]
+    needed = [one for one in extra if one.startswith(("hypothesis", "pytest"))]
+    return [*project["dependencies"], *needed]
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check Python with ruff and C++ with clang-format; change nothing."""
@@ -53,9 +61,14 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def cpp(session: nox.Session) -> None:
-    """Build the C++ core with the `dev` preset and run its tests, without Python."""
-    session.install(*dev_requirements())
-    session.run("cmake", "--preset", "dev", "-B", BUILD_DIR)
+    """Build the C++ core with the `dev` preset and run its tests; the package's on a simulated GPU.
+
+    Nothing of it needs a GPU or CUDA.
+    """
+    session.install(*dev_requirements(), *device_requirements())
+    found = session.run("python", "-m", "pybind11", "--cmakedir", silent=True)
+    simulated = ("-DNORMRNN_CUDA_SIMULATED=ON", f"-Dpybind11_DIR={str(found).strip()}")
+    session.run("cmake", "--preset", "dev", "-B", BUILD_DIR, *simulated)
     session.run("cmake", "--build", BUILD_DIR, "--parallel")
     # A test that hangs is a failure, and so is a build that registered no tests.
     ctest = ("ctest", "--test-dir", BUILD_DIR, "--no-tests=error", "--timeout", "300")

@@ -8,4 +8,5 @@ PYBIND11_MODULE(_core, m) {
   normrnn::bindings::register_head(m);
   normrnn::bindings::register_losses(m);
   normrnn::bindings::register_update(m);
+  normrnn::bindings::register_cuda(m);
 }

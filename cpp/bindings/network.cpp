@@ -19,20 +19,17 @@ const py::str& name_of(Kind kind, int layer, int direction) {
   return names[index];
 }
 
-py::array weight(const py::str& name, const py::dict& params, bool float32, const Dims& dims) {
-  const auto text = [&] { return name.cast<std::string>(); };
-  if (!params.contains(name)) {
-    refuse_value("params", "a parameter named '" + text() + "'", "none of that name");
-  }
-  const py::object object = params[name];  // a subclass may make it just now
+py::array weight(const py::str& name, const py::object& object, bool float32, const Dims& dims) {
   if (is_ready(object, float32, dims)) return py::reinterpret_borrow<py::array>(object);
-  return float32 ? input<float>(text(), object, dims) : input<double>(text(), object, dims);
+  const auto text = name.cast<std::string>();
+  return float32 ? input<float>(text, object, dims) : input<double>(text, object, dims);
 }
 
 }  // namespace
 
-Network read_network(const std::string& cell, const py::dict& params) {
-  Network net{};
+Layout read_layout(const std::string& cell, const py::dict& params, const First& first,
+                   const Take& take) {
+  Layout net{};
   net.cell = cells()[index_of("cell", cell_names(), cell)];
   const auto has = [&](Kind kind, int layer, int d) {
     return params.contains(name_of(kind, layer, d));
@@ -44,24 +41,27 @@ Network read_network(const std::string& cell, const py::dict& params) {
   net.shape.directions = has(Kind::kWeightIh, 0, 1) ? 2 : 1;
   net.kinds = kinds_of(net.cell, has(Kind::kBiasIh, 0, 0));
 
-  const py::array first = as_array("weight_ih_l0", params["weight_ih_l0"]);
-  net.float32 = is_float32("weight_ih_l0", first);
+  const Dims lowest = first(params["weight_ih_l0"], net.float32);
   const py::ssize_t gates = net.cell.gates;
-  if (first.ndim() != 2 || first.shape(0) % gates || first.shape(0) == 0) {
+  if (lowest.size() != 2 || lowest[0] % gates || lowest[0] == 0) {
     refuse_value("weight_ih_l0", "shape (" + std::to_string(gates) + "*H, I) with H > 0",
-                 text_of(dims_of(first)));
+                 text_of(lowest));
   }
-  const py::ssize_t hidden = first.shape(0) / gates;
+  const py::ssize_t hidden = lowest[0] / gates;
   net.shape.hidden = hidden;
-  net.shape.input = first.shape(1);
+  net.shape.input = lowest[1];
   for (int layer = 0; layer < net.shape.layers; ++layer) {
-    const py::ssize_t inputs = layer ? net.shape.directions * hidden : first.shape(1);
+    const py::ssize_t inputs = layer ? net.shape.directions * hidden : lowest[1];
     for (int d = 0; d < net.shape.directions; ++d) {
       for (const Kind kind : net.kinds) {
         const py::str& name = name_of(kind, layer, d);
         const std::vector<int64_t> shape = shape_of(net.cell, kind, inputs, hidden);
         const Dims dims(shape.begin(), shape.end());
-        net.arrays.push_back(weight(name, params, net.float32, dims));
+        if (!params.contains(name)) {
+          refuse_value("params", "a parameter named '" + name.cast<std::string>() + "'",
+                       "none of that name");
+        }
+        take(name, params[name], net.float32, dims);  // a subclass of dict may make it just now
         net.names.push_back(name);
         net.dims.push_back(dims);
       }
@@ -78,6 +78,31 @@ Network read_network(const std::string& cell, const py::dict& params) {
     }
   }
   return net;
+}
+
+Network read_network(const std::string& cell, const py::dict& params) {
+  Network net{};
+  const auto first = [](const py::object& object, bool& float32) {
+    const py::array array = as_array("weight_ih_l0", object);
+    float32 = is_float32("weight_ih_l0", array);
+    return dims_of(array);
+  };
+  const auto take = [&](const py::str& name, const py::object& object, bool float32,
+                        const Dims& dims) {
+    net.arrays.push_back(weight(name, object, float32, dims));
+  };
+  static_cast<Layout&>(net) = read_layout(cell, params, first, take);
+  return net;
+}
+
+std::vector<std::string> runs_of(const Shape& shape) {
+  std::vector<std::string> all;
+  for (int i = 0; i < shape.layers * shape.directions; ++i) {
+    std::string& name = all.emplace_back("l");
+    name += std::to_string(i / shape.directions);
+    if (i % shape.directions) name += "_reverse";
+  }
+  return all;
 }
 
 }  // namespace normrnn::bindings

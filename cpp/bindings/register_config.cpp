@@ -4,6 +4,7 @@
 #include "arrays.h"
 #include "cpu/dispatch.h"
 #include "cpu/threads.h"
+#include "normrnn/cuda.h"
 #include "normrnn/registry.h"
 #include "peak.h"
 #include "register.h"
@@ -31,7 +32,7 @@ py::dict config() {
   d["targets_usable"] = targets_usable();
   d["target"] = target().name;
   d["num_threads"] = num_threads();
-  d["cuda"] = false;
+  d["cuda"] = cuda::is_built();
   return d;
 }
 

@@ -1,102 +1,21 @@
 // The regularised update, in place over a list of tensors.
-#include <algorithm>
-#include <limits>
-
 #include <pybind11/stl.h>
 
 #include "arrays.h"
 #include "normrnn/registry.h"
 #include "register.h"
+#include "update_options.h"
 
 namespace normrnn::bindings {
 namespace {
 
-// What an array is to the update, for messages, which are put together only when needed.
-enum Role : int { kParam = -5, kGrad, kCenter, kFactor, kPull, kSlot };  // slot s: kSlot + s
-
-std::string label(int role, const std::string& name) {
-  if (role == kParam) return "params['" + name + "']";
-  if (role == kGrad) return "grads['" + name + "']";
-  if (role == kCenter) return "center of '" + name + "'";
-  if (role == kFactor) return "weights of the penalty of '" + name + "'";
-  if (role == kPull) return "gradient of the penalty of '" + name + "'";
-  return "state, slot " + std::to_string(role - kSlot) + " of '" + name + "'";
-}
-
-bool is_written(int role) { return role == kParam || role >= kSlot; }
-
-// Memory that one array takes.
-struct Span {
-  const char* begin;
-  const char* end;
-  int role;
-  size_t tensor;
-  bool written() const { return is_written(role); }
-};
-
-void refuse_overlap(std::vector<Span>& spans, const std::vector<std::string>& names) {
-  std::sort(spans.begin(), spans.end(),
-            [](const Span& a, const Span& b) { return a.begin < b.begin; });
-  const auto label_of = [&](const Span& span) { return label(span.role, names[span.tensor]); };
-  const Span* furthest_read = nullptr;
-  const Span* furthest_written = nullptr;
-  for (const Span& span : spans) {
-    if (span.begin == span.end) continue;
-    for (const Span* before : {furthest_written, span.written() ? furthest_read : nullptr}) {
-      if (before && before->end > span.begin) {
-        refuse_value(label_of(span), "memory of its own", "an overlap with " + label_of(*before));
-      }
-    }
-    const Span*& furthest = span.written() ? furthest_written : furthest_read;
-    if (!furthest || span.end > furthest->end) furthest = &span;
-  }
-}
-
-template <class T>
-void copy_scalars(const std::string& name, const py::handle& values, T* out) {
-  const auto scalars = py::reinterpret_borrow<py::sequence>(values);
-  if (scalars.size() > size_t(kMaxScalars)) {
-    refuse_value(name, "at most " + std::to_string(kMaxScalars) + " numbers",
-                 std::to_string(scalars.size()));
-  }
-  std::fill_n(out, kMaxScalars, T(0));
-  for (size_t i = 0; i < scalars.size(); ++i) out[i] = T(scalars[i].cast<double>());
-}
-
-GroupAxis axis_of(const py::handle& object) {
-  static const std::vector<std::string> names = {"rows", "columns", "matrix"};
-  return GroupAxis(index_of("groups", names, object.cast<std::string>()));
-}
-
-Apply apply_of(const py::handle& prox) {
-  return prox.cast<bool>() ? Apply::kProx : Apply::kGradient;
-}
-
-// How gradients are held; None: not at all.
-struct Clip {
-  double norm, value, ratio;
-};
-
-double limit_of(const py::object& limit) {
-  return limit.is_none() ? std::numeric_limits<double>::infinity() : limit.cast<double>();
-}
-
-// tensors: (name, w, g, (slots...), on each weight, on groups, gradient of any other), where a
-// penalty on each weight is (name, scalars, centre or None, weights or None, prox) or None and one on
-// groups is (name, axis, first group, prox) or None.
+// tensors: see update_options.h.
 template <class T>
 py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_scalars,
                     const std::vector<double>& group_strength, const Clip& clip, bool check_finite,
                     int threads) {
   const int slots = rules()[rule].slots;
-  UpdateCall<T> call{};
-  call.rule = rule;
-  copy_scalars("rule", rule_scalars, call.rule_scalar);
-  call.group_strength = group_strength;
-  call.clip_norm = clip.norm;
-  call.clip_value = clip.value;
-  call.clip_ratio = clip.ratio;
-  call.check_finite = check_finite;
+  auto call = update_call<T>(rule, rule_scalars, group_strength, clip, check_finite);
   call.threads = threads;
   std::vector<py::array> kept;  // inputs that may be copies
   std::vector<Span> spans;
@@ -143,26 +62,11 @@ py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_
     };
     if (!tensor[4].is_none()) {
       const auto penalty = py::reinterpret_borrow<py::tuple>(tensor[4]);
-      at.penalty = index_of("penalty", penalty_names(), penalty[0].cast<std::string>());
-      copy_scalars("penalty", penalty[1], at.penalty_scalar);
+      read_penalty(penalty, at);
       at.center = optional(kCenter, penalty[2]);
       at.factor = optional(kFactor, penalty[3]);
-      at.apply = apply_of(penalty[4]);
     }
-    if (!tensor[5].is_none()) {
-      const auto penalty = py::reinterpret_borrow<py::tuple>(tensor[5]);
-      at.group = index_of("penalty", group_names(), penalty[0].cast<std::string>());
-      at.axis = axis_of(penalty[1]);
-      at.first_group = penalty[2].cast<int64_t>();
-      at.group_apply = apply_of(penalty[3]);
-      const int64_t count = at.axis == GroupAxis::kWhole     ? 1
-                            : at.axis == GroupAxis::kColumns ? at.columns
-                                                             : at.rows;
-      if (at.first_group < 0 || at.first_group + count > int64_t(group_strength.size())) {
-        refuse_value("group_strength", std::to_string(at.first_group + count) + " groups",
-                     std::to_string(group_strength.size()));
-      }
-    }
+    read_groups(tensor[5], int64_t(group_strength.size()), at);
     at.pull = optional(kPull, tensor[6]);
     call.tensors.push_back(at);
     shapes.push_back(dims);

@@ -13,6 +13,7 @@
 #endif
 
 #include "cpu/bf16.h"
+#include "fn.h"
 
 #define NORMRNN_INLINE inline __attribute__((always_inline))
 

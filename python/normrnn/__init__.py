@@ -12,7 +12,16 @@
 
 from importlib.metadata import version
 
-from normrnn import _threadpoolctl, diagnostics, penalties, plots, rules, selection, state_penalties
+from normrnn import (
+    _threadpoolctl,
+    device,
+    diagnostics,
+    penalties,
+    plots,
+    rules,
+    selection,
+    state_penalties,
+)
 from normrnn.config import get_num_threads, set_num_threads, show_config
 from normrnn.dropout import Dropout
 from normrnn.frozen import FrozenParams, freeze
@@ -78,6 +87,7 @@ __all__ = [
     "SpectralNorm",
     "UnitNorm",
     "backward",
+    "device",
     "diagnostics",
     "forward",
     "freeze",

@@ -64,7 +64,12 @@ def show_config() -> None:
         "targets usable": ", ".join(config["targets_usable"]),
         "target in use": config["target"],
         "threads": str(config["num_threads"]),
-        "CUDA": "built" if config["cuda"] else "not built",
+        "CUDA": _cuda() if config["cuda"] else "not built",
     }
     for key, value in rows.items():
         print(f"{key:<16}{value}")
+
+
+def _cuda() -> str:
+    names = [f"cuda:{i} {_core.device_name(i)}" for i in range(_core.device_count())]
+    return f"built; {', '.join(names) or 'no device'}"

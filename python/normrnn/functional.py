@@ -1,6 +1,7 @@
-"""Forward pass and back-propagation through time on NumPy arrays, with the output head.
+"""Forward pass and back-propagation through time, with the output head.
 
-Thin: the compiled core checks every array, with its name, and does the work without the GIL.
+Thin: the compiled core checks every array, with its name, and does the work without the GIL. Arrays
+on a GPU take their way through normrnn.device.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from normrnn import _core
 from normrnn._numbers import positive
+from normrnn.device import sequence as on_gpu
+from normrnn.device.libraries import on_device
+from normrnn.device.places import is_host
 from normrnn.dropout import Dropout
 from normrnn.frozen import FrozenParams
 from normrnn.results import Gradients, Output
@@ -123,10 +127,10 @@ def init_params(
 
 def forward(
     cell: str,
-    x: Array,
-    params: dict[str, Array] | FrozenParams,
-    h0: Array | None = None,
-    c0: Array | None = None,
+    x: Any,
+    params: dict[str, Any] | FrozenParams,
+    h0: Any = None,
+    c0: Any = None,
     *,
     lengths: ArrayLike | None = None,
     batch_first: bool = False,
@@ -136,6 +140,8 @@ def forward(
     dropout: Dropout | None = None,
     seed: int | None = None,
     training: bool = True,
+    device: str | None = None,
+    stream: object = None,
 ) -> Output:
     """Run a recurrent network over a batch of sequences.
 
@@ -148,10 +154,11 @@ def forward(
         "rnn_tanh", "rnn_relu", "gru" or "lstm"; with layer norm "rnn_tanh_ln", "rnn_relu_ln",
         "gru_ln" or "lstm_ln"; "indrnn_tanh" or "indrnn_relu".
     x : ndarray, [T, B, I], or [B, T, I] with `batch_first`
-        Input, float32 or float64. Any strides; not kept, so it may be reused afterwards.
+        Input, float32 or float64. Any strides; not kept, so it may be reused afterwards. Or an
+        array on a GPU (see Notes), C-contiguous; then all others but lengths are on that GPU, too.
     params : dict of str to ndarray, or FrozenParams
-        As from `init_params`, of x's dtype, or from `freeze`. ``weight_hy`` and ``bias_hy`` are
-        ignored.
+        As from `init_params`, of x's dtype, or from `freeze`, which is for the CPU. ``weight_hy``
+        and ``bias_hy`` are ignored.
     h0, c0 : ndarray, [L*D, B, H], optional
         Initial states, zero by default; c0 for the LSTM only.
     lengths : array_like of int, [B], optional
@@ -161,13 +168,17 @@ def forward(
         Whether x and y have the batch as their first dimension.
     need_grad : bool
         False keeps no tape: faster, and less memory.
-    precision : None or "bfloat16"
+    precision : None, "bfloat16"; on a GPU also "float32", "tf32", "float16"
         "bfloat16", for float32 arrays, rounds what is multiplied to 8 significant bits: x, h and
         the weights here, the weights and the gates' gradients in `backward`. Sums, states,
         activations and the weights' gradients stay float32. Weights take half the memory traffic,
         and CPUs with AVX512-BF16 have an instruction for it; others give the same products, slower.
+        On a GPU None is "float32", full float32 everywhere. "tf32" rounds operands to 11 bits,
+        "float16" to 11 in the range of float16 (`backward` then takes "tf32"), "bfloat16" to 8; the
+        weights' gradients never take less than "tf32".
     num_threads : int, optional
         Threads for this call; `get_num_threads` by default. The result does not depend on it.
+        Without meaning on a GPU.
     dropout : Dropout, optional
         What to drop, and how often; `backward` then uses the same masks.
     seed : int, optional
@@ -176,18 +187,39 @@ def forward(
     training : bool
         False in evaluation: nothing is dropped then, and zoneout takes the mean of the state before
         and the new one, for which need_grad must be False.
+    device : str, optional
+        "cuda" or "cuda:1": NumPy arrays are copied there, and results back, here and in `backward`.
+        Arrays on a GPU say so themselves.
+    stream : int or object, optional
+        Of a GPU, the stream to work on: its handle, or an object with ``__cuda_stream__``,
+        ``cuda_stream`` or ``ptr``. By default the current one of x's library (PyTorch, CuPy), else
+        what x says, else the legacy default stream.
 
     Returns
     -------
     Output
-        y, h_n, c_n and tape.
+        y, h_n, c_n and tape. On a GPU arrays of x's library: PyTorch's tensors, CuPy's arrays, else
+        `normrnn.device.DeviceArray`.
 
     Raises
     ------
     TypeError
         If an argument has the wrong type or dtype.
     ValueError
-        If a shape, a name or a length does not fit.
+        If a shape, a name or a length does not fit, or an array is on another device.
+    RuntimeError
+        If a GPU is asked for that is not there, or in a build without CUDA; what CUDA reports.
+    MemoryError
+        If there is too little memory; on a GPU it says how much is needed and free.
+
+    Notes
+    -----
+    On a GPU a call puts work on its stream and returns; results are there for what comes next on
+    that stream. Arguments must stay for as long as the stream takes, which libraries see to on
+    their own streams. An array that names another stream than the call's is waited for.
+
+    The tape refers to the weights. `backward` finds out if they have changed, on the CPU; on a GPU
+    it does not, so they must not.
 
     Examples
     --------
@@ -198,12 +230,31 @@ def forward(
     ((7, 2, 5), (1, 2, 5), False)
     """
     if lengths is not None:
+        if on_device(lengths):
+            raise TypeError("lengths: expected integers in the memory of the host, got a device's")
         lengths = np.asanyarray(lengths)
         if lengths.size and lengths.dtype.kind not in "iu":
             raise TypeError(f"lengths: expected integers, got dtype {lengths.dtype}")
         lengths = lengths.astype(np.int64, copy=False)
     if dropout is not None and not isinstance(dropout, Dropout):
         raise TypeError(f"dropout: expected a Dropout or None, got {type(dropout).__name__}")
+    if not is_host(device) or on_device(x):
+        return on_gpu.forward(
+            cell,
+            x,
+            params,
+            (h0, c0),
+            lengths,
+            device=device,
+            stream=stream,
+            batch_first=batch_first,
+            need_grad=need_grad,
+            precision=precision,
+            dropout=dropout,
+            seed=seed,
+            training=training,
+        )
+    _no_stream(stream)
     weights = params.handle if isinstance(params, FrozenParams) else params
     y, states, tape = _core.forward(
         cell,
@@ -224,14 +275,15 @@ def forward(
 
 
 def backward(
-    tape: _core.Tape,
-    dy: Array | None = None,
-    dh_n: Array | None = None,
-    dc_n: Array | None = None,
+    tape: _core.Tape | _core.DeviceTape,
+    dy: Any = None,
+    dh_n: Any = None,
+    dc_n: Any = None,
     *,
     state_penalty: StatePenalties | None = None,
     clip_state: float | None = None,
     num_threads: int | None = None,
+    stream: object = None,
 ) -> Gradients:
     """Propagate a loss's gradient back through time.
 
@@ -241,7 +293,8 @@ def backward(
     Parameters
     ----------
     tape : Tape
-        ``out.tape`` of the forward pass, whose weights must not have changed since.
+        ``out.tape`` of the forward pass, whose weights must not have changed since. It says where
+        the pass was, so that is where the other arrays are.
     dy : ndarray, like y, optional
         dL/dy, zero by default; what stands past a sequence's end is not read.
     dh_n, dc_n : ndarray, [L*D, B, H], optional
@@ -256,12 +309,16 @@ def backward(
         clip_state] at each step, before it flows on to weights and earlier steps. NaN stays NaN.
     num_threads : int, optional
         Threads for this call; `get_num_threads` by default. The result does not depend on it.
+    stream : int or object, optional
+        Of a GPU, the stream to work on, as in `forward`. If it is another one than the forward
+        pass's, the caller sees to their order.
 
     Returns
     -------
     Gradients
         params, x, h0, c0, the penalties' value, and h_norm = ‖∂L/∂h_t‖ per layer, direction and
-        step, before and after `clip_state`.
+        step, before and after `clip_state`. On a GPU the value stays there until `penalty` is first
+        looked at, which waits for it.
 
     Raises
     ------
@@ -291,14 +348,24 @@ def backward(
     if clip_state is not None:
         clip_state = positive("clip_state", clip_state)
     terms = None
-    if state_penalty is not None and isinstance(tape, _core.Tape):  # else the core refuses the tape
+    known = isinstance(tape, _core.Tape | _core.DeviceTape)  # else the core refuses the tape
+    if state_penalty is not None and known:
         resolved = resolve(state_penalty, tape.cell, tape.runs)
         terms = [[(one.kernel, one.scalars()) for one in run] for run in resolved]
+    if isinstance(tape, _core.DeviceTape):
+        return on_gpu.backward(tape, dy, (dh_n, dc_n), terms, clip_state, stream)
+    _no_stream(stream)
     params, dx, d_initial, h_norm, h_norm_clipped, penalty = _core.backward(
         tape, dy, dh_n, dc_n, terms, clip_state, num_threads
     )
     dc0 = d_initial[1] if len(d_initial) > 1 else None
     return Gradients(params, dx, d_initial[0], dc0, h_norm, h_norm_clipped, penalty)
+
+
+def _no_stream(stream: object) -> None:
+    if stream is not None:
+        got = type(stream).__name__
+        raise TypeError(f"stream: expected None for arrays in the memory of the host, got {got}")
 
 
 def head_forward(h: Array, params: Mapping[str, Array], *, num_threads: int | None = None) -> Array:

@@ -1,6 +1,7 @@
 """The regularised update, in place, and the state that a rule keeps between updates.
 
-Thin: the compiled core checks every array, with its name, and does the work without the GIL.
+Thin: the compiled core checks every array, with its name, and does the work without the GIL. Arrays
+on a GPU take their way through normrnn.device.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 
 from normrnn import _core
 from normrnn._numbers import positive
+from normrnn.device import updates as on_gpu
+from normrnn.device.libraries import any_on_device, on_device
+from normrnn.device.places import is_host
 from normrnn.penalties.matrix_terms import MatrixTerms
 from normrnn.penalties.plan import Plan, plan_of
 from normrnn.penalties.resolve import Some
@@ -24,7 +28,7 @@ __all__ = ["init_state", "update"]
 Array = NDArray[Any]
 
 
-def init_state(rule: Rule, params: Mapping[str, Array]) -> dict[str, Any]:
+def init_state(rule: Rule, params: Mapping[str, Any]) -> dict[str, Any]:
     """Make the state that a rule keeps between updates, all zero.
 
     Parameters
@@ -38,7 +42,8 @@ def init_state(rule: Rule, params: Mapping[str, Array]) -> dict[str, Any]:
     -------
     dict
         ``"step"``, the number of updates done, and for each of the rule's slots a dict from
-        parameter name to an array of its shape. `update` changes it in place.
+        parameter name to an array of its shape, on its device and of its library. `update` changes
+        it in place.
 
     Examples
     --------
@@ -49,13 +54,17 @@ def init_state(rule: Rule, params: Mapping[str, Array]) -> dict[str, Any]:
     """
     state: dict[str, Any] = {"step": 0}
     for slot in rule.slots:
-        state[slot] = {name: np.zeros_like(w, order="C") for name, w in params.items()}
+        state[slot] = {name: _zeros_like(name, w) for name, w in params.items()}
     return state
 
 
+def _zeros_like(name: str, w: Any) -> Any:
+    return on_gpu.zeros_like(name, w) if on_device(w) else np.zeros_like(w, order="C")
+
+
 def update(
-    params: Mapping[str, Array],
-    grads: Mapping[str, Array],
+    params: Mapping[str, Any],
+    grads: Mapping[str, Any],
     state: dict[str, Any] | None = None,
     *,
     rule: Rule,
@@ -65,6 +74,8 @@ def update(
     clip_ratio: float | None = None,
     check_finite: bool = True,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: object = None,
 ) -> UpdateInfo:
     """Take a regularised step in place: w ← w − α(∂L/∂w + ∂R/∂w), for `L2` ∂R/∂w = 2λw.
 
@@ -75,7 +86,8 @@ def update(
     Parameters
     ----------
     params : mapping of str to ndarray
-        Weights, C-contiguous and writeable; changed in place.
+        Weights, C-contiguous and writeable; changed in place. All arrays may be on a GPU, one and
+        the same for all; see Notes.
     grads : mapping of str to ndarray
         ∂L/∂w under the same names.
     state : dict, optional
@@ -103,7 +115,12 @@ def update(
         its weight, and grad_norm is not finite. Clipping reads the gradients first in any case,
         and refuses.
     num_threads : int, optional
-        Threads for this call. The result does not depend on it.
+        Threads for this call. The result does not depend on it. Without meaning on a GPU.
+    device : str, optional
+        "cuda" or "cuda:1": NumPy arrays are copied there, and what has changed is copied back.
+        Arrays on a GPU say so themselves.
+    stream : int or object, optional
+        Of a GPU, the stream to work on, as in `forward`.
 
     Returns
     -------
@@ -119,6 +136,19 @@ def update(
         touched.
     TypeError, ValueError
         If an argument does not fit; nothing is changed.
+    RuntimeError, MemoryError
+        As `forward` raises them, of a GPU.
+
+    Notes
+    -----
+    On a GPU the call puts its work on the stream and returns. The numbers of `UpdateInfo` stay on
+    the device until one of them is first looked at, which waits for the step. So a gradient that is
+    not finite is found there: no weight and no slot changes, ``state["step"]`` counts on
+    nevertheless, and FloatingPointError is raised by that first look. Who never looks is never
+    told. With ``device=`` and NumPy arrays the call waits, and raises as on the CPU.
+
+    Penalties of whole matrices (`NuclearNorm`, `SpectralNorm`, `SpectralCap`, `SoftOrthogonality`)
+    are refused on a GPU.
 
     References
     ----------
@@ -135,15 +165,16 @@ def update(
     """
     if not isinstance(rule, Rule):
         raise TypeError(f"rule: expected a rule such as SGD(0.1), got {type(rule).__name__}")
-    clips = {"clip_norm": clip_norm, "clip_value": clip_value, "clip_ratio": clip_ratio}
-    clips = {name: positive(name, limit) for name, limit in clips.items() if limit is not None}
+    limits = {"clip_norm": clip_norm, "clip_value": clip_value, "clip_ratio": clip_ratio}
+    clips = {name: positive(name, limit) for name, limit in limits.items() if limit is not None}
     if len(clips) > 1:
         first, second, *_ = clips
         raise ValueError(f"{second}: expected None beside {first}, got a number")
     for argument, given in {"params": params, "grads": grads}.items():
         if not isinstance(given, Mapping):
             raise TypeError(f"{argument}: expected a mapping, got {type(given).__name__}")
-    for name, w in params.items():
+    on_host = is_host(device) and not any_on_device(params)
+    for name, w in params.items() if on_host else ():
         if not isinstance(w, np.ndarray):
             raise TypeError(f"params[{name!r}]: expected a numpy.ndarray, got {type(w).__name__}")
     if params.keys() != grads.keys():
@@ -162,6 +193,21 @@ def update(
             if name not in state[slot]:
                 raise ValueError(f"state: expected {slot!r} to hold {name!r}, got none")
 
+    if not on_host:
+        return on_gpu.update(
+            params,
+            grads,
+            state,
+            rule=rule,
+            penalty=penalty,
+            clips=clips,
+            check_finite=check_finite,
+            device=device,
+            stream=stream,
+        )
+    if stream is not None:
+        got = type(stream).__name__
+        raise TypeError(f"stream: expected None for arrays in the memory of the host, got {got}")
     plan = plan_of(penalty, params, step)
     if clip_ratio is not None:
         _refuse_split_vectors(plan, params)

@@ -7,13 +7,15 @@
 //     static constexpr int kTape = 4;    // values kept for the backward pass, besides the states
 //     static constexpr bool kCandidate = true;  // has a candidate that can be dropped
 //     template <class V, class Drop>
-//     static void forward(const V* pre, const V* rec, const V* prev, V* next, V* tape, Drop drop);
+//     NORMRNN_FN static void forward(const V* pre, const V* rec, const V* prev, V* next, V* tape,
+//                                    Drop drop);
 //     template <class V, class Drop>
-//     static void backward(const V* tape, const V* prev, const V* next,
-//                          V* d_state, V* d_pre, V* d_rec, Drop drop);
+//     NORMRNN_FN static void backward(const V* tape, const V* prev, const V* next,
+//                                     V* d_state, V* d_pre, V* d_rec, Drop drop);
 //   };
 //
-// V is the value of one hidden unit, or a vector of them. All arrays are indexed by gate or state:
+// V is the value of one hidden unit, or a vector of them (maths.h); devices call the functions,
+// too. All arrays are indexed by gate or state:
 //   pre     [kGates]   gates before the split: (U x + b_ih) + (W h + b_hh); split gates: U x + b_ih
 //   rec     [kSplit]   W h + b_hh of the split gates
 //   prev    [kStates]  states before the step;  next [kStates] after it
@@ -30,10 +32,11 @@
 //                                      // are those of Plain (cells/layer_norm.h)
 //   static constexpr bool kDiagonal = true;  // weight_hh is a vector [H] (cells/indrnn.h)
 //
-// The time loop, the matrix products and the storage belong to the backends (cpu/forward-inl.h).
+// The time loop, the matrix products and the storage belong to the backends (cpu/forward-inl.h,
+// cuda/forward.h).
 #pragma once
 
-#include "elementary.h"
+#include "maths.h"
 
 namespace normrnn::NORMRNN_TARGET {
 

@@ -7,22 +7,22 @@ namespace normrnn::NORMRNN_TARGET {
 
 struct Tanh {
   template <class V>
-  static V value(V a) {
+  NORMRNN_FN static V value(V a) {
     return tanh(a);
   }
   template <class V>
-  static V derivative(V h) {  // from the output: phi' = 1 - h^2
+  NORMRNN_FN static V derivative(V h) {  // from the output: phi' = 1 - h^2
     return 1 - h * h;
   }
 };
 
 struct Relu {
   template <class V>
-  static V value(V a) {
+  NORMRNN_FN static V value(V a) {
     return a < 0 ? V{} : a;  // NaN passes
   }
   template <class V>
-  static V derivative(V h) {
+  NORMRNN_FN static V derivative(V h) {
     return h > 0 ? V{} + 1 : V{};
   }
 };
@@ -33,12 +33,13 @@ struct Elman {
   static constexpr bool kCandidate = false;
 
   template <class V, class Drop>
-  static void forward(const V* pre, const V*, const V*, V* next, V*, Drop) {
+  NORMRNN_FN static void forward(const V* pre, const V*, const V*, V* next, V*, Drop) {
     next[0] = Activation::value(pre[0]);
   }
 
   template <class V, class Drop>
-  static void backward(const V*, const V*, const V* next, V* d_state, V* d_pre, V*, Drop) {
+  NORMRNN_FN static void backward(const V*, const V*, const V* next, V* d_state, V* d_pre, V*,
+                                  Drop) {
     d_pre[0] = d_state[0] * Activation::derivative(next[0]);
     d_state[0] = V{};
   }

@@ -10,7 +10,8 @@ struct Gru {
   static constexpr bool kCandidate = true;
 
   template <class V, class Drop>
-  static void forward(const V* pre, const V* rec, const V* prev, V* next, V* tape, Drop drop) {
+  NORMRNN_FN static void forward(const V* pre, const V* rec, const V* prev, V* next, V* tape,
+                                 Drop drop) {
     const V r = sigmoid(pre[0]);
     const V z = sigmoid(pre[1]);
     const V n = tanh(pre[2] + r * rec[0]);
@@ -23,8 +24,8 @@ struct Gru {
   }
 
   template <class V, class Drop>
-  static void backward(const V* tape, const V* prev, const V*, V* d_state, V* d_pre, V* d_rec,
-                       Drop drop) {
+  NORMRNN_FN static void backward(const V* tape, const V* prev, const V*, V* d_state, V* d_pre,
+                                  V* d_rec, Drop drop) {
     const V r = tape[0], z = tape[1], n = tape[2], rec = tape[3];
     const V dh = d_state[0];
     const V d_n = drop(dh * (1 - z)) * (1 - n * n);

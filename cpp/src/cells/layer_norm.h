@@ -26,7 +26,7 @@ struct LayerNormLstm {
 
   // c'; the gates take the place of what they are made from.
   template <class V, class Drop>
-  static V inner(V* pre, const V* prev, Drop drop) {
+  NORMRNN_FN static V inner(V* pre, const V* prev, Drop drop) {
     pre[0] = sigmoid(pre[0]);
     pre[1] = sigmoid(pre[1]);
     pre[2] = tanh(pre[2]);
@@ -35,7 +35,8 @@ struct LayerNormLstm {
   }
 
   template <class V, class Drop>
-  static void forward(const V* pre, const V*, const V* prev, V* next, V* tape, Drop drop) {
+  NORMRNN_FN static void forward(const V* pre, const V*, const V* prev, V* next, V* tape,
+                                 Drop drop) {
     const V tanh_z = tanh(pre[4]);
     next[0] = pre[3] * tanh_z;
     next[1] = pre[1] * prev[1] + pre[0] * drop(pre[2]);
@@ -44,8 +45,8 @@ struct LayerNormLstm {
   }
 
   template <class V, class Drop>
-  static void backward(const V* tape, const V* prev, const V*, V* d_state, V* d_pre, V*,
-                       Drop drop) {
+  NORMRNN_FN static void backward(const V* tape, const V* prev, const V*, V* d_state, V* d_pre, V*,
+                                  Drop drop) {
     const V o = tape[3], tanh_z = tape[4], dh = d_state[0], dc = d_state[1];
     d_state[0] = d_state[1] = V{};
     backward_inner(tape, prev, dc, d_state, d_pre, drop);
@@ -56,7 +57,8 @@ struct LayerNormLstm {
   // From dL/dc' to d_pre[0] to d_pre[2], and added to d_state: both are linear in it, so that what
   // comes by way of z can be added later.
   template <class V, class Drop>
-  static void backward_inner(const V* tape, const V* prev, V dc, V* d_state, V* d_pre, Drop drop) {
+  NORMRNN_FN static void backward_inner(const V* tape, const V* prev, V dc, V* d_state, V* d_pre,
+                                        Drop drop) {
     const V i = tape[0], f = tape[1], g = tape[2];
     d_pre[0] = dc * drop(g) * i * (1 - i);
     d_pre[1] = dc * prev[1] * f * (1 - f);

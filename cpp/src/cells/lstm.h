@@ -10,7 +10,8 @@ struct Lstm {
   static constexpr bool kCandidate = true;
 
   template <class V, class Drop>
-  static void forward(const V* pre, const V*, const V* prev, V* next, V* tape, Drop drop) {
+  NORMRNN_FN static void forward(const V* pre, const V*, const V* prev, V* next, V* tape,
+                                 Drop drop) {
     const V i = sigmoid(pre[0]);
     const V f = sigmoid(pre[1]);
     const V g = tanh(pre[2]);
@@ -25,8 +26,8 @@ struct Lstm {
   }
 
   template <class V, class Drop>
-  static void backward(const V* tape, const V* prev, const V* next, V* d_state, V* d_pre, V*,
-                       Drop drop) {
+  NORMRNN_FN static void backward(const V* tape, const V* prev, const V* next, V* d_state, V* d_pre,
+                                  V*, Drop drop) {
     const V i = tape[0], f = tape[1], g = tape[2], o = tape[3];
     const V used = drop(g);
     // The c that h saw, which zoneout may have replaced in next.

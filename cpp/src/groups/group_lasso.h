@@ -7,9 +7,11 @@ namespace normrnn {
 
 struct GroupLasso {
   static constexpr bool kConstraint = false;
-  static double value(double norm, double strength) { return strength * norm; }
-  static double pull(double norm, double strength) { return norm > 0 ? strength / norm : 0; }
-  static double factor(double norm, double strength, double step) {
+  NORMRNN_FN static double value(double norm, double strength) { return strength * norm; }
+  NORMRNN_FN static double pull(double norm, double strength) {
+    return norm > 0 ? strength / norm : 0;
+  }
+  NORMRNN_FN static double factor(double norm, double strength, double step) {
     return norm > step * strength ? 1 - step * strength / norm : 0;
   }
 };

@@ -8,9 +8,9 @@ namespace normrnn {
 template <bool kEqual>
 struct NormBound {
   static constexpr bool kConstraint = true;
-  static double value(double, double) { return 0; }
-  static double pull(double, double) { return 0; }
-  static double factor(double norm, double bound, double) {
+  NORMRNN_FN static double value(double, double) { return 0; }
+  NORMRNN_FN static double pull(double, double) { return 0; }
+  NORMRNN_FN static double factor(double norm, double bound, double) {
     return norm > bound || (kEqual && norm > 0) ? bound / norm : 1;
   }
 };

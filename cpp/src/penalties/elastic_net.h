@@ -7,15 +7,15 @@ namespace normrnn::NORMRNN_TARGET {
 
 struct ElasticNet {
   template <class V>
-  static V value(V w, V, const V* scalar) {
+  NORMRNN_FN static V value(V w, V, const V* scalar) {
     return scalar[0] * abs(w) + scalar[1] * w * w;
   }
   template <class V>
-  static V gradient(V w, V, const V* scalar) {
+  NORMRNN_FN static V gradient(V w, V, const V* scalar) {
     return scalar[0] * sign(w) + 2 * scalar[1] * w;
   }
   template <class V>
-  static V prox(V w, V, V step, const V* scalar) {
+  NORMRNN_FN static V prox(V w, V, V step, const V* scalar) {
     return soft_threshold(w, step * scalar[0]) / (1 + 2 * step * scalar[1]);
   }
 };

@@ -7,15 +7,15 @@ namespace normrnn::NORMRNN_TARGET {
 
 struct L1 {
   template <class V>
-  static V value(V w, V, const V* scalar) {
+  NORMRNN_FN static V value(V w, V, const V* scalar) {
     return scalar[0] * abs(w);
   }
   template <class V>
-  static V gradient(V w, V, const V* scalar) {
+  NORMRNN_FN static V gradient(V w, V, const V* scalar) {
     return scalar[0] * sign(w);
   }
   template <class V>
-  static V prox(V w, V, V step, const V* scalar) {
+  NORMRNN_FN static V prox(V w, V, V step, const V* scalar) {
     return soft_threshold(w, step * scalar[0]);
   }
 };

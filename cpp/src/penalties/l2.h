@@ -7,15 +7,15 @@ namespace normrnn::NORMRNN_TARGET {
 
 struct L2 {
   template <class V>
-  static V value(V w, V center, const V* scalar) {
+  NORMRNN_FN static V value(V w, V center, const V* scalar) {
     return scalar[0] * (w - center) * (w - center);
   }
   template <class V>
-  static V gradient(V w, V center, const V* scalar) {
+  NORMRNN_FN static V gradient(V w, V center, const V* scalar) {
     return 2 * scalar[0] * (w - center);
   }
   template <class V>
-  static V prox(V w, V center, V step, const V* scalar) {
+  NORMRNN_FN static V prox(V w, V center, V step, const V* scalar) {
     const V pull = 2 * step * scalar[0];
     return (w + pull * center) / (1 + pull);
   }

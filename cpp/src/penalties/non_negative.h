@@ -7,15 +7,15 @@ namespace normrnn::NORMRNN_TARGET {
 
 struct NonNegative {
   template <class V>
-  static V value(V, V, const V*) {
+  NORMRNN_FN static V value(V, V, const V*) {
     return V{};
   }
   template <class V>
-  static V gradient(V, V, const V*) {
+  NORMRNN_FN static V gradient(V, V, const V*) {
     return V{};
   }
   template <class V>
-  static V prox(V w, V, V, const V*) {
+  NORMRNN_FN static V prox(V w, V, V, const V*) {
     return max(V{}, w);  // NaN passes
   }
 };

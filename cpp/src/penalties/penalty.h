@@ -1,9 +1,9 @@
 // The contract of an elementwise penalty R(w) = sum r(w): value, gradient, proximal map.
 //
 //   struct MyPenalty {
-//     template <class V> static V value(V w, V center, const V* scalar);     // r(w)
-//     template <class V> static V gradient(V w, V center, const V* scalar);  // r'(w)
-//     template <class V> static V prox(V w, V center, V step, const V* scalar);
+//     template <class V> NORMRNN_FN static V value(V w, V center, const V* scalar);     // r(w)
+//     template <class V> NORMRNN_FN static V gradient(V w, V center, const V* scalar);  // r'(w)
+//     template <class V> NORMRNN_FN static V prox(V w, V center, V step, const V* scalar);
 //                                            // argmin over u of step r(u) + (u - w)^2 / 2
 //   };
 //
@@ -11,7 +11,7 @@
 // the penalty has no centre.
 #pragma once
 
-#include "elementary.h"
+#include "maths.h"
 
 namespace normrnn::NORMRNN_TARGET {
 

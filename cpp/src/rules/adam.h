@@ -16,7 +16,7 @@ struct Adam {
   static constexpr bool kDecoupled = kDecoupledPenalty;
 
   template <class V>
-  static V step(V g, V* slot, const V* scalar, V& prox_step) {
+  NORMRNN_FN static V step(V g, V* slot, const V* scalar, V& prox_step) {
     slot[0] = scalar[1] * slot[0] + scalar[2] * g;
     slot[1] = scalar[3] * slot[1] + scalar[4] * g * g;
     const V inverse = 1 / (sqrt(slot[1]) * scalar[6] + scalar[5]);

@@ -14,7 +14,7 @@ struct Momentum {
   static constexpr bool kDecoupled = false;
 
   template <class V>
-  static V step(V g, V* slot, const V* scalar, V& prox_step) {
+  NORMRNN_FN static V step(V g, V* slot, const V* scalar, V& prox_step) {
     prox_step = scalar[2];
     slot[0] = scalar[1] * slot[0] + g;
     return scalar[0] * (kNesterov ? g + scalar[1] * slot[0] : slot[0]);

@@ -4,7 +4,8 @@
 //     static constexpr int kSlots = 1;            // arrays of the weight's shape kept across steps
 //     static constexpr bool kUniformStep = true;  // prox_step is the same for all elements
 //     static constexpr bool kDecoupled = false;   // true: a penalty's gradient bypasses the rule
-//     template <class V> static V step(V g, V* slot, const V* scalar, V& prox_step);
+//     template <class V>
+//     NORMRNN_FN static V step(V g, V* slot, const V* scalar, V& prox_step);
 //   };
 //
 // step returns what is subtracted from w and sets prox_step, the step size that an exact proximal
@@ -12,4 +13,4 @@
 // hands over in scalars(step).
 #pragma once
 
-#include "elementary.h"
+#include "maths.h"

@@ -11,7 +11,7 @@ struct Sgd {
   static constexpr bool kDecoupled = false;
 
   template <class V>
-  static V step(V g, V*, const V* scalar, V& prox_step) {
+  NORMRNN_FN static V step(V g, V*, const V* scalar, V& prox_step) {
     prox_step = scalar[0];
     return scalar[0] * g;
   }

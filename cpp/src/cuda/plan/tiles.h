@@ -16,7 +16,7 @@
 
 #include <cstdint>
 
-#include "cuda/plan/host_device.h"
+#include "fn.h"
 
 namespace normrnn::cuda::plan {
 

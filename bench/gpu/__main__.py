@@ -1,0 +1,131 @@
+"""`python -m bench.gpu` measures on the GPU; `python -m bench.gpu report FILE` tells it.
+
+One JSON file, bench/results/gpu-DEVICE.json, and the GPU part of docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import normrnn as nr
+from bench import machine
+from bench.gpu import points, report
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; 1 if results differed or something failed."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser("python -m bench.gpu", description=__doc__)
+    if arguments[:1] == ["report"]:
+        parser.add_argument("result", type=Path)
+        report.write(parser.parse_args(arguments[1:]).result)
+        return 0
+    parser.add_argument("--quick", action="store_true", help="small points, to see that all works")
+    parser.add_argument("--groups", nargs="+", choices=sorted(points.POINTS))
+    parser.add_argument("--precisions", nargs="+", choices=points.PRECISIONS)
+    parser.add_argument("--seconds", type=float, default=480, help="for all of it (%(default)s)")
+    parser.add_argument("--output", type=Path)
+    given = parser.parse_args(arguments)
+    if not nr.device.device_count():
+        print("no GPU, or normrnn was built without CUDA: nothing measured")
+        return 0
+    data = measure(given)
+    slug = re.sub(r"[^a-z0-9]+", "-", data["machine"]["device"].lower()).strip("-")
+    output = given.output or RESULTS / f"gpu-{slug}.json"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    failed = [row for row in data["rows"] if "failed" in row]
+    for row in failed:
+        print(f"not as it should be: {row['point']} {row['precision']}: {row['failed']}")
+    print(f"written: {output}; now `python -m bench.gpu report {output}`")
+    return 1 if failed else 0
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """Measure all rows, or as many as the time allows."""
+    import torch
+
+    from bench.gpu import timing
+
+    found = timing.peaks()
+    facts = machine.facts(1)
+    facts |= {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    facts |= {"cudnn": torch.backends.cudnn.version(), "cuda": torch.version.cuda, "peaks": found}
+    data: dict[str, Any] = {"machine": facts, "rows": [], "updates": []}
+    until = time.monotonic() + given.seconds
+    size = 1 << 20 if given.quick else points.UPDATE_SIZE
+    for rule, streams in points.UPDATE_STREAMS.items():
+        data["updates"].append(measure_update(rule, size, streams, found["bandwidth"]))
+    listed = points.QUICK if given.quick else points.POINTS
+    for group in given.groups or listed:
+        for point in listed.get(group, []):
+            for precision in given.precisions or points.PRECISIONS:
+                row = {"group": group, "point": list(point), "precision": precision}
+                if time.monotonic() > until:
+                    row["left out"] = "the time was over"
+                else:
+                    row |= measure_point(point, precision, found)
+                data["rows"].append(row)
+                print(row, flush=True)
+    return data
+
+
+def measure_point(point: Any, precision: str, peaks: dict[str, float]) -> dict[str, Any]:
+    """Check that both agree, then time them in turns."""
+    import torch
+
+    from bench.gpu import contenders, timing
+    from bench.points import make_problem
+
+    timing.set_precision(precision)
+    problem = make_problem(point)
+    try:
+        own, peer = contenders.ours(problem, precision), contenders.cudnn(problem, precision)
+        apart = {}
+        for operation in ("forward", "train"):
+            apart |= contenders.differences(own[operation](), peer[operation]())
+        worst = max(apart, key=lambda name: math.inf if math.isnan(apart[name]) else apart[name])
+        row: dict[str, Any] = {"difference": apart[worst], "of": worst, "operations": {}}
+        bound = contenders.AGREEMENT[precision]
+        # A unit of ReLU may switch; a step of an unrolled tanh at H in the thousands is no better.
+        if not apart[worst] <= (10 if "rnn" in point.cell else 1) * bound:
+            return row | {"failed": f"{worst} differs by {apart[worst]:.1e}"}
+        for operation in points.OPERATIONS:
+            calls = {"normrnn": own[operation], "cudnn": peer[operation]}
+            times = timing.side_by_side(calls, 0.1)
+            row["operations"][operation] = {
+                "floor": points.floor(point, operation, precision, peaks),
+                **{name: statistics.median(each) for name, each in times.items()},
+                "calls": {name: len(each) for name, each in times.items()},
+            }
+        return row
+    except (RuntimeError, MemoryError) as error:  # told in the results, and by the exit status
+        torch.cuda.empty_cache()
+        return {"failed": f"{type(error).__name__}: {error}"}
+
+
+def measure_update(rule: str, size: int, streams: int, bandwidth: float) -> dict[str, Any]:
+    """Time one update of many weights."""
+    from bench.gpu import contenders, timing
+
+    times = timing.side_by_side(contenders.updates(rule, size), 0.3)
+    return {
+        "rule": rule,
+        "size": size,
+        "floor": 1e3 * 4 * size * streams / bandwidth,
+        "times": {name: statistics.median(each) for name, each in times.items()},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

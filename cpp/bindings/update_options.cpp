@@ -1,0 +1,106 @@
+#include "update_options.h"
+
+#include <algorithm>
+
+namespace normrnn::bindings {
+
+std::string label(int role, const std::string& name) {
+  if (role == kParam) return "params['" + name + "']";
+  if (role == kGrad) return "grads['" + name + "']";
+  if (role == kCenter) return "center of '" + name + "'";
+  if (role == kFactor) return "weights of the penalty of '" + name + "'";
+  if (role == kPull) return "gradient of the penalty of '" + name + "'";
+  return "state, slot " + std::to_string(role - kSlot) + " of '" + name + "'";
+}
+
+void refuse_overlap(std::vector<Span>& spans, const std::vector<std::string>& names) {
+  std::sort(spans.begin(), spans.end(),
+            [](const Span& a, const Span& b) { return a.begin < b.begin; });
+  const auto label_of = [&](const Span& span) { return label(span.role, names[span.tensor]); };
+  const Span* furthest_read = nullptr;
+  const Span* furthest_written = nullptr;
+  for (const Span& span : spans) {
+    if (span.begin == span.end) continue;
+    for (const Span* before : {furthest_written, span.written() ? furthest_read : nullptr}) {
+      if (before && before->end > span.begin) {
+        refuse_value(label_of(span), "memory of its own", "an overlap with " + label_of(*before));
+      }
+    }
+    const Span*& furthest = span.written() ? furthest_written : furthest_read;
+    if (!furthest || span.end > furthest->end) furthest = &span;
+  }
+}
+
+namespace {
+
+template <class T>
+void copy_scalars(const std::string& name, const py::handle& values, T* out) {
+  const auto scalars = py::reinterpret_borrow<py::sequence>(values);
+  if (scalars.size() > size_t(kMaxScalars)) {
+    refuse_value(name, "at most " + std::to_string(kMaxScalars) + " numbers",
+                 std::to_string(scalars.size()));
+  }
+  std::fill_n(out, kMaxScalars, T(0));
+  for (size_t i = 0; i < scalars.size(); ++i) out[i] = T(scalars[i].cast<double>());
+}
+
+GroupAxis axis_of(const py::handle& object) {
+  static const std::vector<std::string> names = {"rows", "columns", "matrix"};
+  return GroupAxis(index_of("groups", names, object.cast<std::string>()));
+}
+
+Apply apply_of(const py::handle& prox) {
+  return prox.cast<bool>() ? Apply::kProx : Apply::kGradient;
+}
+
+}  // namespace
+
+template <class T>
+UpdateCall<T> update_call(int rule, const py::sequence& rule_scalars,
+                          const std::vector<double>& group_strength, const Clip& clip,
+                          bool check_finite) {
+  UpdateCall<T> call{};
+  call.rule = rule;
+  copy_scalars("rule", rule_scalars, call.rule_scalar);
+  call.group_strength = group_strength;
+  call.clip_norm = clip.norm;
+  call.clip_value = clip.value;
+  call.clip_ratio = clip.ratio;
+  call.check_finite = check_finite;
+  return call;
+}
+
+template <class T>
+void read_penalty(const py::tuple& penalty, UpdateTensor<T>& at) {
+  at.penalty = index_of("penalty", penalty_names(), penalty[0].cast<std::string>());
+  copy_scalars("penalty", penalty[1], at.penalty_scalar);
+  at.apply = apply_of(penalty[4]);
+}
+
+template <class T>
+void read_groups(const py::object& given, int64_t groups, UpdateTensor<T>& at) {
+  if (given.is_none()) return;
+  const auto penalty = py::reinterpret_borrow<py::tuple>(given);
+  at.group = index_of("penalty", group_names(), penalty[0].cast<std::string>());
+  at.axis = axis_of(penalty[1]);
+  at.first_group = penalty[2].cast<int64_t>();
+  at.group_apply = apply_of(penalty[3]);
+  const int64_t count = at.axis == GroupAxis::kWhole     ? 1
+                        : at.axis == GroupAxis::kColumns ? at.columns
+                                                         : at.rows;
+  if (at.first_group < 0 || at.first_group + count > groups) {
+    refuse_value("group_strength", std::to_string(at.first_group + count) + " groups",
+                 std::to_string(groups));
+  }
+}
+
+#define NORMRNN_INSTANTIATE(T)                                                             \
+  template UpdateCall<T> update_call(int, const py::sequence&, const std::vector<double>&, \
+                                     const Clip&, bool);                                   \
+  template void read_penalty(const py::tuple&, UpdateTensor<T>&);                          \
+  template void read_groups(const py::object&, int64_t, UpdateTensor<T>&);
+NORMRNN_INSTANTIATE(float)
+NORMRNN_INSTANTIATE(double)
+#undef NORMRNN_INSTANTIATE
+
+}  // namespace normrnn::bindings

@@ -1,0 +1,440 @@
+// Back-propagation through time of a stack over any queue, from the last layer to the first.
+//
+// A step is one product dL/drec W and one kernel. The loop yields dL/d gates alone; every gradient of
+// a weight, a bias or an input is then one large product or sum over all steps.
+#pragma once
+
+#include <cmath>
+
+#include "cuda/forward.h"
+#include "cuda/norm_backward.h"
+#include "cuda/state_penalty.h"
+
+namespace normrnn::device {
+
+// Gradients soon leave float16's range: they take tf32, which has as many significant bits.
+inline Operand backward_operand(cuda::Precision precision) {
+  switch (precision) {
+    case cuda::Precision::kTf32:
+    case cuda::Precision::kFloat16:
+      return Operand::kTf32;
+    case cuda::Precision::kBfloat16:
+      return Operand::kBfloat16;
+    default:
+      return Operand::kSame;
+  }
+}
+inline Operand gradient_operand(cuda::Precision precision) {
+  return precision == cuda::Precision::kFull ? Operand::kSame : Operand::kTf32;
+}
+
+// All public, for nvcc lets no other members have lambdas for a device.
+template <class Cell, class T, class Queue>
+struct BackwardPass {
+  using P = Products<Cell>;
+  static constexpr bool kNorm = kHasLayerNorm<Cell>;
+  static constexpr int kAllGates = P::kGates + P::kSplit + (kNormsState<Cell> ? 1 : 0);
+
+  BackwardPass(Queue& queue, const Tape<T>& tape, const BackwardCall<T>& call)
+      : queue_(queue),
+        tape_(tape),
+        call_(call),
+        shape_(tape.shape),
+        packed_(tape.packed.view),
+        rows_(tape.packed.schedule.rows()),
+        gate_columns_(P::kGates * shape_.hidden),
+        gates_ld_(kAllGates * shape_.hidden),
+        operand_(backward_operand(tape.precision)),
+        gradient_(gradient_operand(tape.precision)) {}
+
+  // Rows of a caller's or of our own array.
+  struct Rows {
+    T* data;
+    int64_t ld;
+    const int64_t* slot;
+  };
+
+  void run(T* penalty) {
+    const int runs = shape_.layers * shape_.directions;
+    Memory<double> penalties = memory<double>(queue_, "penalty", runs);
+    values_ = penalties.get();
+    queue_.zero(values_, runs);
+    const int64_t y_columns = shape_.directions * shape_.hidden;
+    const T* dy = call_.dy;
+    int64_t dy_ld = y_columns;
+    const int64_t* dy_slot = packed_.slot;
+    Memory<T> d_output;  // of the layer at work, from the one above
+    for (int layer = shape_.layers - 1; layer >= 0; --layer) {
+      Direction direction[2];
+      through_time(layer, dy, dy_ld, dy_slot, direction);
+      Memory<T> below;
+      T* d_input = call_.dx;
+      if (layer > 0 || packed_.slot || tape_.x_mask.view.bits) {
+        below = memory<T>(queue_, "d input", rows_, tape_.input_of(layer));
+        d_input = below.get();
+      }
+      for (int d = 0; d < shape_.directions; ++d) gradients(layer, d, d_input, direction[d]);
+      if (layer == 0 && d_input != call_.dx) put_dx(d_input);
+      d_output = std::move(below);
+      dy = d_input;
+      dy_ld = y_columns;
+      dy_slot = nullptr;
+    }
+    zero_padding(queue_, packed_, shape_.times, tape_.batch_first, shape_.input, call_.dx);
+    const double* values = values_;
+    queue_.each(
+        "penalty", 1, 1, NORMRNN_LAMBDA(int64_t, int64_t) {
+          double sum = 0;
+          for (int i = 0; i < runs; ++i) sum += values[i];
+          *penalty = T(sum);
+        });
+  }
+
+  // What one direction needs during its layer's pass and no longer.
+  struct Direction {
+    BackwardOp<T> op{};
+    Memory<T> d_state[kStates], d_gates, product, d_rec;
+    Memory<uint16_t> operands, rec_operands, recurrent_weights, input_weights;
+    Memory<double> norm_parts;
+    StatePenalties<T, Queue> penalties;
+  };
+
+  void through_time(int layer, const T* dy, int64_t dy_ld, const int64_t* dy_slot,
+                    Direction* direction) {
+    Key key;
+    key.add(packed_);
+    const Schedule& schedule = tape_.packed.schedule;
+    key.add(schedule.offset.data(), packed_.offset ? schedule.offset.size() : 0);
+    for (int d = 0; d < shape_.directions; ++d) {
+      BackwardOp<T>& op = direction[d].op;
+      op.dy = dy ? dy + d * shape_.hidden : nullptr;
+      op.dy_ld = dy_ld;
+      op.dy_slot = dy_slot;
+      prepare(layer, d, direction[d]);
+      key.add(op).add(tape_.cell);
+    }
+    queue_.repeatable(key, 2 * shape_.directions * packed_.times, [&](Queue& queue) {
+      queue.side_by_side(shape_.directions,
+                         [&](int d, Queue& own) { steps_back(own, direction[d].op); });
+    });
+    for (int d = 0; d < shape_.directions; ++d) finish(layer, d, direction[d]);
+  }
+
+  void prepare(int layer, int d, Direction& to) {
+    const int index = layer * shape_.directions + d;
+    const int64_t hidden = shape_.hidden, batch = shape_.batch;
+    const LayerTape<T>& own = tape_.at(layer, d);
+    BackwardOp<T>& op = to.op;
+    op.hidden = hidden;
+    op.batch = batch;
+    op.reverse = d == 1;
+    op.operand = operand_;
+    const T* recurrent =
+        own.weight_hh.get() ? own.weight_hh.get() : tape_.weights[size_t(index)].hh;
+    if constexpr (kIsDiagonal<Cell>) {
+      op.diagonal = recurrent;
+    } else {
+      op.recurrent =
+          as_operands(queue_, operand_, recurrent, gate_columns_ * hidden, to.recurrent_weights);
+      to.product = memory<T>(queue_, "recurrent product", batch, hidden);
+      op.product = to.product.get();
+    }
+    for (int s = 0; s < Cell::kStates; ++s) {
+      op.rows[s] = own.rows[s];
+      op.state[s] = own.state[s].get();
+      to.d_state[s] = memory<T>(queue_, "d state", batch, hidden);
+      op.d_state[s] = to.d_state[s].get();
+    }
+    op.tape = own.gates.get();
+    op.tape_ld = own.tape_ld;
+    op.masks = own.masks.view;
+    op.gates_ld = gates_ld_;
+    to.d_gates = memory<T>(queue_, "d gates", rows_, gates_ld_);
+    op.d_gates = to.d_gates.get();
+    if (is_short(operand_)) {
+      to.operands = memory<uint16_t>(queue_, "d gates", rows_, gates_ld_);
+      op.operands = to.operands.get();
+    }
+    op.parts = kNorm ? 1 : tiles_of(hidden);
+    to.norm_parts = memory<double>(queue_, "norms", rows_, op.parts);
+    op.norm_parts = to.norm_parts.get();
+    if constexpr (kNorm) prepare_norms(index, own, to);
+    take_final(index, op);
+    to.penalties.prepare(queue_, tape_, call_, index, op, values_ + index);
+  }
+
+  void prepare_norms(int index, const LayerTape<T>& own, Direction& to) {
+    BackwardOp<T>& op = to.op;
+    const Weights<T>& weights = tape_.weights[size_t(index)];
+    const T* gain[kNormKinds] = {weights.gain_ih, weights.gain_hh, weights.gain_c};
+    for (int kind = 0; kind < kNormKinds; ++kind) {
+      const int64_t width = kind != kStateNorm ? gate_columns_ : kNormsState<Cell> ? op.hidden : 0;
+      op.norms[kind] = {width, gain[kind], nullptr, own.raw[kind].get(), own.moments[kind].get()};
+    }
+    to.d_rec = memory<T>(queue_, "d rec", rows_, gate_columns_);
+    op.d_rec = to.d_rec.get();
+    if (is_short(operand_)) {
+      to.rec_operands = memory<uint16_t>(queue_, "d rec", rows_, gate_columns_);
+      op.rec_operands = to.rec_operands.get();
+    }
+  }
+
+  void take_final(int index, const BackwardOp<T>& op) {
+    const Packed packed = packed_;
+    for (int s = 0; s < Cell::kStates; ++s) {
+      const T* from = call_.d_final[size_t(s)];
+      if (from) from += index * op.batch * op.hidden;
+      queue_.each(
+          "d final state", op.batch, op.hidden, NORMRNN_LAMBDA(int64_t r, int64_t u) {
+            op.d_state[s][r * op.hidden + u] =
+                from ? from[packed.order_of(r) * op.hidden + u] : T(0);
+          });
+    }
+  }
+
+  void steps_back(Queue& queue, const BackwardOp<T>& op) const {
+    const Steps steps{tape_.packed.schedule, op.reverse != 0};
+    for (int64_t step = packed_.times - 1; step >= -1; --step) {
+      const BackRows at = back_rows(steps, step);
+      if (!kIsDiagonal<Cell> && at.before > 0) multiply_back(queue, op, at);
+      if (op.masks.any || op.terms.any) {
+        one_step<true>(queue, op, at);
+      } else {
+        one_step<false>(queue, op, at);
+      }
+    }
+  }
+
+  // dL/drec W of the step after.
+  void multiply_back(Queue& queue, const BackwardOp<T>& op, const BackRows& at) const {
+    const void* a = kNorm ? static_cast<const void*>(op.d_rec) : op.d_gates;
+    if (is_short(op.operand)) a = kNorm ? op.rec_operands : op.operands;
+    const int64_t ld = kNorm ? gate_columns_ : op.gates_ld;
+    const int64_t from = at.after * ld + (kNorm ? 0 : P::kSplit * op.hidden);
+    T* to = op.terms.products ? op.terms.products + at.after * op.hidden : op.product;
+    queue.multiply(Product<T>{"d rec W", at.before, op.hidden, gate_columns_,
+                              operand_at<T>(a, op.operand, from), ld, false, op.recurrent,
+                              op.hidden, false, to, op.hidden, false, op.operand});
+  }
+
+  template <bool kExtras>
+  void one_step(Queue& queue, const BackwardOp<T>& op, const BackRows& at) const {
+    const int64_t rows = max_of(at.now, at.before);
+    if constexpr (kNorm) {
+      queue.groups("backward step", rows, 1, NormBackwardStep<Cell, kExtras, T>{op, at});
+    } else {
+      queue.groups("backward step", rows, tiles_of(op.hidden),
+                   BackwardStep<Cell, kExtras, T>{op, at});
+    }
+  }
+
+  void finish(int layer, int d, Direction& from) {
+    const int index = layer * shape_.directions + d;
+    const BackwardOp<T>& op = from.op;
+    from.penalties.finish(queue_, tape_, index, op, values_ + index);
+    const Packed packed = packed_;
+    for (int s = 0; s < Cell::kStates; ++s) {
+      T* to = call_.d_initial[size_t(s)] + index * op.batch * op.hidden;
+      queue_.each(
+          "d initial state", op.batch, op.hidden, NORMRNN_LAMBDA(int64_t r, int64_t u) {
+            to[packed.order_of(r) * op.hidden + u] = op.d_state[s][r * op.hidden + u];
+          });
+    }
+    norms(op, op.norm_parts, call_.h_norm + index * shape_.times);
+    if (call_.h_norm_clipped) {
+      norms(op, op.terms.clipped_parts, call_.h_norm_clipped + index * shape_.times);
+    }
+  }
+
+  // l2 norms of dL/dh_t over batch and units, [T], from the squares of rows and tiles.
+  void norms(const BackwardOp<T>& op, const double* parts, T* norm) {
+    const Packed packed = packed_;
+    const int64_t count = op.parts;
+    row_sums<1>(
+        queue_, "gradient norms", shape_.times,
+        NORMRNN_LAMBDA(int64_t t)->int64_t {
+          return t < packed.times ? packed.rows_at(t) * count : 0;
+        },
+        NORMRNN_LAMBDA(int64_t t, int64_t i, double* sum) {
+          sum[0] += parts[packed.begin(t) * count + i];
+        },
+        NORMRNN_LAMBDA(int64_t t, const double* sum) { norm[t] = T(sqrt(sum[0])); });
+  }
+
+  // From the gates' gradients to those of weights, biases and the layer's input, to which this
+  // direction adds its part.
+  void gradients(int layer, int d, T* d_input, Direction& from) {
+    const int index = layer * shape_.directions + d;
+    const BackwardOp<T>& op = from.op;
+    const WeightGradients<T>& out = call_.d[size_t(index)];
+    recurrent_gradient(layer, d, op, out);
+    if constexpr (kNorm) {
+      norm_gradients(op, out);
+      queue_.groups("input norm", rows_, 1, InputNormBackward<Cell, T>{op});
+    } else {
+      bias_gradients(op, out);
+    }
+    // U's gates lie in two pieces where some are split: these first, which are the last of the
+    // weights' rows.
+    constexpr int64_t kSplit = P::kSplit, kShared = P::kGates - P::kSplit;
+    if (kSplit > 0) {
+      input_gradients(layer, d, from, out, d_input, 0, kShared, kSplit, d > 0);
+    }
+    if (kShared > 0) {
+      input_gradients(layer, d, from, out, d_input, kSplit, 0, kShared, d > 0 || kSplit > 0);
+    }
+  }
+
+  // Of `count` gates, from place `place` in d_gates on and gate `gate` in the weights.
+  void input_gradients(int layer, int d, Direction& from, const WeightGradients<T>& out, T* d_input,
+                       int64_t place, int64_t gate, int64_t count, bool add) {
+    const BackwardOp<T>& op = from.op;
+    const int64_t hidden = shape_.hidden, columns = tape_.input_of(layer), m = count * hidden;
+    typename Tape<T>::Segment segment[2];
+    const int segments = tape_.inputs(layer, segment);
+    T* d_u = out.ih + gate * hidden * columns;
+    for (int s = 0; s < segments; ++s) {
+      const int64_t width = segment[s].width;
+      queue_.multiply(Product<T>{"d U", m, width, rows_, op.d_gates + place * hidden, gates_ld_,
+                                 true, segment[s].rows, width, false, d_u, columns, false,
+                                 gradient_});
+      d_u += width;
+    }
+    const int index = layer * shape_.directions + d;
+    const T* weights = tape_.weights[size_t(index)].ih + gate * hidden * columns;
+    const void* u = as_operands(queue_, operand_, weights, m * columns, from.input_weights);
+    const void* a = op.d_gates;
+    if (is_short(operand_)) a = op.operands;
+    queue_.multiply(Product<T>{"d x", rows_, columns, m, operand_at<T>(a, operand_, place * hidden),
+                               gates_ld_, false, u, columns, false, d_input, columns, add,
+                               operand_});
+  }
+
+  // The rows of h before each packed row, as the product with W read them [N, H]; copied where they
+  // are not already in that order.
+  const T* rows_before(const BackwardOp<T>& op, const T* h, Memory<T>& copy) {
+    if (op.rows[0].shifted(packed_)) return h + op.rows[0].before(packed_) * op.hidden;
+    copy = memory<T>(queue_, "states before", rows_, op.hidden);
+    T* to = copy.get();
+    const Packed packed = packed_;
+    queue_.each(
+        "states before", packed.times * packed.batch, op.hidden,
+        NORMRNN_LAMBDA(int64_t q, int64_t u) {
+          const Packed::Place at = packed.place(q);
+          if (!at.exists) return;
+          const int64_t row = op.rows[0].previous(packed, at.t, at.r, op.reverse != 0);
+          to[at.row * op.hidden + u] = h[row * op.hidden + u];
+        });
+    return to;
+  }
+
+  void recurrent_gradient(int layer, int d, const BackwardOp<T>& op,
+                          const WeightGradients<T>& out) {
+    const LayerTape<T>& own = tape_.at(layer, d);
+    const int64_t hidden = op.hidden;
+    Memory<T> copy;
+    const T* h = own.masked_h.get() ? own.masked_h.get() : op.state[0];
+    const T* before = op.terms.products;  // Omega's, in place of h_{t-1}
+    if (!before) before = rows_before(op, h, copy);
+    if constexpr (kIsDiagonal<Cell>) {
+      column_sums(
+          queue_, "d u", rows_, hidden,
+          NORMRNN_LAMBDA(int64_t i, int64_t u)->double {
+            return double(op.d_gates[i * op.gates_ld + u]) * double(before[i * hidden + u]);
+          },
+          out.hh);
+    } else {
+      const T* a = kNorm ? op.d_rec : op.d_gates + P::kSplit * hidden;
+      queue_.multiply(Product<T>{"d W", gate_columns_, hidden, rows_, a,
+                                 kNorm ? gate_columns_ : gates_ld_, true, before, hidden, false,
+                                 out.hh, hidden, false, gradient_});
+    }
+    if (const Mask<T>& mask = own.masks.weight_hh.view; mask.bits) {
+      mask_matrix(queue_, mask, kIsDiagonal<Cell> ? 1 : gate_columns_, hidden, out.hh, out.hh);
+    }
+  }
+
+  void bias_gradients(const BackwardOp<T>& op, const WeightGradients<T>& out) {
+    if (!out.b_ih && !out.b_hh) return;
+    const int64_t hidden = op.hidden;
+    Memory<T> sums = memory<T>(queue_, "d biases", gates_ld_);
+    const T* of_place = sums.get();
+    column_sums(
+        queue_, "d biases", rows_, gates_ld_,
+        NORMRNN_LAMBDA(int64_t i, int64_t c)->T { return op.d_gates[i * op.gates_ld + c]; },
+        sums.get());
+    queue_.each(
+        "d biases", P::kGates, hidden, NORMRNN_LAMBDA(int64_t g, int64_t u) {
+          const int64_t at = g * hidden + u;
+          if (out.b_ih) out.b_ih[at] = of_place[place_of_input<P>(int(g)) * hidden + u];
+          if (out.b_hh) out.b_hh[at] = of_place[(P::kSplit + g) * hidden + u];
+        });
+  }
+
+  // Of gains and biases of the norms, from dL/d what the cell takes.
+  void norm_gradients(const BackwardOp<T>& op, const WeightGradients<T>& out) {
+    T* const to[kNormKinds][2] = {
+        {out.gain_ih, out.b_ih}, {out.gain_hh, out.b_hh}, {out.gain_c, out.b_c}};
+    const int64_t first[kNormKinds] = {0, P::kSplit * op.hidden, P::kGates * op.hidden};
+    for (int kind = 0; kind < kNormKinds; ++kind) {
+      const Norm<T> norm = op.norms[kind];
+      const int64_t from = first[kind];
+      const bool input = kind == kInputNorm;
+      const auto column_of = NORMRNN_LAMBDA(int64_t c)->int64_t {
+        if (!input) return from + c;
+        return place_of_input<P>(int(c / op.hidden)) * op.hidden + c % op.hidden;
+      };
+      if (norm.width == 0) continue;
+      if (to[kind][0]) {
+        column_sums(
+            queue_, "d gains", rows_, norm.width,
+            NORMRNN_LAMBDA(int64_t i, int64_t c)->double {
+              return double(op.d_gates[i * op.gates_ld + column_of(c)]) * double(norm.unit(i, c));
+            },
+            to[kind][0]);
+      }
+      if (to[kind][1]) {
+        column_sums(
+            queue_, "d biases", rows_, norm.width,
+            NORMRNN_LAMBDA(int64_t i, int64_t c)->T {
+              return op.d_gates[i * op.gates_ld + column_of(c)];
+            },
+            to[kind][1]);
+      }
+    }
+  }
+
+  // dx from packed rows, as dropout of the input leaves it.
+  void put_dx(const T* from) {
+    const Packed packed = packed_;
+    const Mask<T> mask = tape_.x_mask.view;
+    const int64_t width = shape_.input;
+    T* to = call_.dx;
+    queue_.each(
+        "d x", packed.times * packed.batch, width, NORMRNN_LAMBDA(int64_t q, int64_t c) {
+          const Packed::Place at = packed.place(q);
+          if (!at.exists) return;
+          to[packed.slot_of(at.row) * width + c] =
+              MaskRow<T>(mask, at.row, at.r)(from[at.row * width + c], c);
+        });
+  }
+
+  Queue& queue_;
+  const Tape<T>& tape_;
+  const BackwardCall<T>& call_;
+  const Shape& shape_;
+  const Packed packed_;
+  const int64_t rows_, gate_columns_, gates_ld_;
+  const Operand operand_, gradient_;
+  double* values_ = nullptr;  // [L*D] of the penalties, in the making
+};
+
+template <class T, class Queue>
+void backward(Queue& queue, const Tape<T>& tape, const BackwardCall<T>& call, T* penalty) {
+  int cell = 0;
+#define NORMRNN_CELL(name, type) \
+  if (tape.cell == cell++) BackwardPass<type, T, Queue>(queue, tape, call).run(penalty);
+#include "cells/cells.def"
+}
+
+}  // namespace normrnn::device

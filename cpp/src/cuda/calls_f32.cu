@@ -1,0 +1,2 @@
+#define NORMRNN_NUMBER float
+#include "cuda/calls.cuh"

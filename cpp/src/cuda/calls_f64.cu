@@ -1,0 +1,2 @@
+#define NORMRNN_NUMBER double
+#include "cuda/calls.cuh"

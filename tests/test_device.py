@@ -1,0 +1,268 @@
+"""Forward and backward passes on a GPU, or on a simulated one, against the CPU core."""
+
+import copy
+import ctypes
+import pickle
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import normrnn as nr
+from devices import PLACES, Place, Shared, each_place, needs_device, needs_simulated
+from normrnn import _core
+from normrnn.reference.cells import CELLS
+from normrnn.reference.masks import KINDS
+from runs import assert_close, assert_same_bits, in_float64
+from strategies import Problem, ProblemArrays, problems
+
+pytestmark = needs_device
+
+RAGGED = (5, 0, 3, 5, 1)
+SMALL = Problem("lstm", 5, 5, 3, 9, 2, True, True, False, RAGGED, True, "float32", seed=0)
+STATE_PENALTIES = [nr.ActivityL1(0.3), nr.ActivityL2(0.2), nr.AR(0.3), nr.TAR(0.2)]
+# Operands of 8 significant bits may be rounded either way; those of 11 are near float32's 24.
+ROUNDED = {"bfloat16": 2e-2, "tf32": 5e-3, "float16": 5e-3}
+
+
+def everything(cell: str) -> dict[str, Any]:
+    """Arguments of forward that drop a bit of everything that the cell has."""
+    model = CELLS[cell]
+    without = [] if model.candidate else ["candidate"]
+    kinds = [k for k in KINDS if k not in [*without, *("zoneout_h", "zoneout_c")[model.states :]]]
+    return {"dropout": nr.Dropout(**dict.fromkeys(kinds, 0.3)), "seed": 5}
+
+
+def outcome(
+    module: Any,
+    problem: Problem,
+    arrays: ProblemArrays,
+    forward: dict[str, Any],
+    backward: dict[str, Any],
+) -> dict[str, np.ndarray]:
+    """Everything that comes of a forward and a backward pass, by name."""
+    states = (arrays.h0, arrays.c0)
+    out = module.forward(
+        problem.cell, arrays.x, arrays.params, *states, **problem.options, **forward
+    )
+    grads = module.backward(out.tape, arrays.dy, arrays.dh_n, arrays.dc_n, **backward)
+    named = {"y": out.y, "h_n": out.h_n, "c_n": out.c_n, "dx": grads.x}
+    named |= {"dh0": grads.h0, "dc0": grads.c0, "h_norm": grads.h_norm}
+    named |= {"clipped": grads.h_norm_clipped}
+    named |= {f"d {name}": gradient for name, gradient in grads.params.items()}
+    named["penalty"] = np.array(grads.penalty, problem.dtype)
+    return {name: array for name, array in named.items() if array is not None}
+
+
+def check(place: Place, problem: Problem, forward: Any = None, backward: Any = None) -> None:
+    arrays = problem.arrays()
+    expected = outcome(nr, problem, in_float64(arrays), forward or {}, backward or {})
+    found = outcome(place, problem, arrays, forward or {}, backward or {})
+    assert_close(found, expected, problem.dtype, 3 * problem.amplification)
+
+
+@each_place
+@given(problem=problems(), dropped=st.booleans(), data=st.data())
+def test_agrees_with_the_cpu(
+    place: Place, problem: Problem, dropped: bool, data: st.DataObject
+) -> None:
+    """Every cell, ragged or not, stacked, in both directions, with dropout and state penalties."""
+    forward = everything(problem.cell) if dropped else {}
+    penalties = data.draw(st.lists(st.sampled_from(STATE_PENALTIES), unique=True))
+    if penalties:  # in float32 a state near 0 may take the other side of |h|
+        problem = replace(problem, dtype="float64")
+    check(place, problem, forward, {"state_penalty": penalties} if penalties else {})
+
+
+@pytest.mark.parametrize("cell", sorted(_core.cells()))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dropped", [False, True])
+def test_agrees_for_every_cell(cell: str, dtype: str, dropped: bool) -> None:
+    problem = replace(SMALL, cell=cell, dtype=dtype, hidden=17)
+    omega = [nr.Omega(0.1)] if cell in nr.Omega.cells else []
+    for place in PLACES[:1]:  # what a library brings is told apart elsewhere
+        for clip in (None, 0.5):
+            options = {"state_penalty": [*STATE_PENALTIES, *omega], "clip_state": clip}
+            check(place, problem, everything(cell) if dropped else {}, options)
+
+
+@each_place
+@pytest.mark.parametrize("empty", ["times", "batch", "inputs", "times and batch"])
+def test_agrees_on_empty_dimensions(place: Place, empty: str) -> None:
+    problem = replace(SMALL, lengths=None)
+    check(place, replace(problem, **dict.fromkeys(empty.split(" and "), 0)))
+
+
+@each_place
+@pytest.mark.parametrize("precision", sorted(ROUNDED))
+@pytest.mark.parametrize("cell", ["rnn_tanh", "gru", "lstm"])
+def test_rounded_operands(place: Place, cell: str, precision: str) -> None:
+    problem = replace(SMALL, cell=cell)
+    arrays = problem.arrays()
+    expected = outcome(nr, problem, arrays, {}, {})
+    rounded = outcome(place, problem, arrays, {"precision": precision}, {})
+    plain = outcome(place, problem, arrays, {"precision": "float32"}, {})
+    assert_same_bits(plain, outcome(place, problem, arrays, {}, {}))
+    for name, array in rounded.items():
+        scale = max(1.0, np.abs(expected[name]).max())
+        assert np.abs(array - expected[name]).max() <= ROUNDED[precision] * scale, name
+    assert not np.array_equal(rounded["y"], plain["y"])
+
+
+@each_place
+@settings(max_examples=20)
+@given(problem=problems())
+def test_the_same_bits_again(place: Place, problem: Problem) -> None:
+    arrays = problem.arrays()
+    first, again = (outcome(place, problem, arrays, {}, {}) for _ in range(2))
+    assert_same_bits(again, first)
+
+
+@each_place
+def test_no_tape_without_gradients(place: Place) -> None:
+    arrays = SMALL.arrays()
+    out = place.forward("lstm", arrays.x, arrays.params, need_grad=False, lengths=RAGGED)
+    assert out.tape is None
+    kept = place.forward("lstm", arrays.x, arrays.params, lengths=RAGGED)
+    np.testing.assert_array_equal(out.y, kept.y)
+    assert (kept.tape.cell, kept.tape.layers, kept.tape.directions) == ("lstm", 2, 2)
+    assert kept.tape.device == "cuda:0"
+    assert kept.tape.nbytes > arrays.x.nbytes
+    assert kept.tape.lengths.tolist() == list(RAGGED)
+
+
+@each_place
+def test_results_are_of_the_library(place: Place) -> None:
+    arrays = SMALL.arrays()
+    x, params = place.put_all(arrays.x), place.put_all(arrays.params)
+    out = nr.forward("lstm", x, params, **place.options)
+    grads = nr.backward(out.tape, out.y)
+    kind = nr.device.DeviceArray if place.name == "shared" else type(x)
+    for array in (out.y, out.h_n, out.c_n, grads.x, grads.h0, grads.h_norm, *grads.params.values()):
+        assert type(array) is kind
+    assert grads.h_norm_clipped is grads.h_norm
+    assert type(grads.penalty) is float
+
+
+def test_the_penalty_is_read_when_looked_at() -> None:
+    arrays = SMALL.arrays()
+    own = {name: nr.device.to_device(w) for name, w in arrays.params.items()}
+    out = nr.forward("lstm", nr.device.to_device(arrays.x), own)
+    grads = nr.backward(out.tape, state_penalty=nr.AR(1.0))
+    assert "penalty" not in vars(grads)
+    assert grads.penalty > 0
+    assert "penalty" in vars(grads)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        grads.nothing  # noqa: B018
+
+
+# --- arrays of our own
+
+
+def test_arrays_go_there_and_back() -> None:
+    host = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    there = nr.device.to_device(host.transpose(1, 0, 2))
+    assert (there.shape, there.ndim, there.size, there.nbytes) == ((3, 2, 4), 3, 24, 96)
+    assert (there.dtype, there.device, len(there)) == (np.float32, "cuda:0", 3)
+    assert repr(there) == "DeviceArray(shape=(3, 2, 4), dtype=float32, device='cuda:0')"
+    np.testing.assert_array_equal(there.to_host(), host.transpose(1, 0, 2))
+    facts = there.__cuda_array_interface__
+    assert (facts["version"], facts["stream"], facts["strides"]) == (3, 1, None)
+    several = nr.device.to_device({"a": host, "b": np.zeros((), np.float64)})
+    assert several["b"].to_host().shape == ()
+    nr.device.synchronize()
+    nr.device.release_memory()
+
+
+@needs_simulated
+@pytest.mark.parametrize("version", [None, (1, 0)])
+def test_dlpack_says_what_the_array_is(version: tuple[int, int] | None) -> None:
+    """NumPy reads the capsule, once its device is said to be the host."""
+    host = np.arange(6.0).reshape(2, 3)
+    there = nr.device.to_device(host)
+    assert there.__dlpack_device__() == (2, 0)
+    capsule = there.__dlpack__(stream=-1, max_version=version)
+    name = b"dltensor" if version is None else b"dltensor_versioned"
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    # Behind the versioned form's numbers, two pointers and flags; and behind the pointer to data.
+    at = pointer(capsule, name) + (0 if version is None else 32) + 8
+    assert ctypes.c_int32.from_address(at).value == 2
+    ctypes.c_int32.from_address(at).value = 1
+
+    class Exporter:
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return (1, 0)
+
+        def __dlpack__(self, **_: Any) -> object:
+            return held.pop()
+
+    held = [capsule]
+    del there, capsule
+    seen = np.from_dlpack(Exporter())
+    np.testing.assert_array_equal(seen, host)
+
+
+@needs_simulated
+@pytest.mark.parametrize("knows_versions", [True, False])
+def test_arrays_by_dlpack(knows_versions: bool) -> None:
+    class Exporter:
+        """Has DLPack alone, of the old kind or the new."""
+
+        def __init__(self, array: np.ndarray) -> None:
+            self.array = nr.device.to_device(array)
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return (2, 0)
+
+        def __dlpack__(self, *, stream: int, **more: Any) -> object:
+            if more and not knows_versions:
+                raise TypeError("unexpected keyword argument 'max_version'")
+            assert stream in (-1, 7)  # -1: to look at its facts
+            return self.array.__dlpack__(stream=stream, **more)
+
+    arrays = SMALL.arrays()
+    params = {name: Exporter(w) for name, w in arrays.params.items()}
+    out = nr.forward("lstm", Exporter(arrays.x), params, lengths=RAGGED, stream=7)
+    expected = nr.forward("lstm", arrays.x, arrays.params, lengths=RAGGED)
+    np.testing.assert_allclose(out.y.to_host(), expected.y, atol=1e-5)
+
+
+@needs_simulated
+def test_streams() -> None:
+    """Whatever says its handle; the default is what x says."""
+
+    class Protocol:
+        def __cuda_stream__(self) -> tuple[int, int]:
+            return (0, 21)
+
+    class Torchlike:
+        cuda_stream, device_index = 22, 0
+
+    class Cupylike:
+        ptr, device_id = 23, -1
+
+    arrays = SMALL.arrays()
+
+    def handle(stream: Any = None, **changes: Any) -> int:
+        params = {name: Shared(w) for name, w in arrays.params.items()}
+        out = nr.forward("lstm", Shared(arrays.x, **changes), params, stream=stream)
+        return out.y.__cuda_array_interface__["stream"]
+
+    streams = [handle(s) for s in (None, 0, 5, Protocol(), Torchlike(), Cupylike())]
+    assert streams == [1, 1, 5, 21, 22, 23]
+    assert handle(stream=None) == 1
+    assert handle(**{"stream": 9}) == 9
+    assert _core.device_facts("x", Shared(arrays.x, stream=9))[:2] == (0, 9)
+
+
+def test_copies_of_lazy_results_are_plain() -> None:
+    params = {"w": nr.device.to_device(np.ones(3))}
+    grads = {"w": nr.device.to_device(np.ones(3))}
+    info = nr.update(params, grads, rule=nr.SGD(0.1))
+    for one in (pickle.loads(pickle.dumps(info)), copy.copy(info)):
+        assert type(one) is nr.results.UpdateInfo
+        assert one.grad_norm == info.grad_norm == pytest.approx(3**0.5)
