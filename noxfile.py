@@ -3,6 +3,7 @@
 Tool versions live in the extras of pyproject.toml and nowhere else.
 """
 
+import shutil
 from pathlib import Path
 
 import nox
@@ -12,21 +13,34 @@ nox.options.reuse_existing_virtualenvs = True
 
 ROOT = Path(__file__).parent
 BUILD_DIR = "build/dev"
+# A test that hangs is a failure, and so is a build that registered no tests.
+CTEST = ("ctest", "--test-dir", BUILD_DIR, "--no-tests=error", "--timeout", "300")
+CTEST += ("--output-on-failure",)
+
+
+def extra(name: str) -> list[str]:
+    """List an extra without the package itself, for sessions that do not need it built."""
+    project = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
+    requirements: list[str] = project["optional-dependencies"][name]
+    return [one for one in requirements if not one.startswith("normrnn")]
 
 
 def dev_requirements() -> list[str]:
-    """List the `dev` extra, for sessions that need its tools but not the built package."""
-    project = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
-    requirements: list[str] = project["optional-dependencies"]["dev"]
-    return [one for one in requirements if not one.startswith("normrnn")]
+    """List the `dev` extra."""
+    return extra("dev")
 
 
 def device_requirements() -> list[str]:
     """List what tests/test_device*.py need beside a package that is built already."""
-    project = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
-    extra: list[str] = project["optional-dependencies"]["test"]
-    needed = [one for one in extra if one.startswith(("hypothesis", "pytest"))]
-    return [*project["dependencies"], *needed]
+    needed = [one for one in extra("test") if one.startswith(("hypothesis", "pytest"))]
+    return ["numpy>=2", *needed]
+
+
+def cuda_compiler() -> Path | None:
+    """Find nvcc, on PATH or where the toolkit is usually installed."""
+    found = shutil.which("nvcc")
+    usual = Path("/usr/local/cuda/bin/nvcc")
+    return Path(found) if found else usual if usual.exists() else None
 
 
 @nox.session
@@ -70,9 +84,40 @@ def cpp(session: nox.Session) -> None:
     simulated = ("-DNORMRNN_CUDA_SIMULATED=ON", f"-Dpybind11_DIR={str(found).strip()}")
     session.run("cmake", "--preset", "dev", "-B", BUILD_DIR, *simulated)
     session.run("cmake", "--build", BUILD_DIR, "--parallel")
-    # A test that hangs is a failure, and so is a build that registered no tests.
-    ctest = ("ctest", "--test-dir", BUILD_DIR, "--no-tests=error", "--timeout", "300")
-    session.run(*ctest, "--output-on-failure", *session.posargs)
+    session.run(*CTEST, *session.posargs)
+
+
+@nox.session
+def cuda(session: nox.Session) -> None:
+    """Compile and link the CUDA half, without a warning or a register spill; no GPU is needed.
+
+    In the build of `cpp`, of which it takes what is compiled already. Without nvcc it is skipped.
+    """
+    nvcc = cuda_compiler()
+    if nvcc is None:
+        session.skip("no nvcc here: the CUDA half was NOT compiled")
+    session.install(*dev_requirements())
+    if not (nvcc.parents[1] / "include" / "cublas_v2.h").exists():
+        session.install(*extra("cuda"))  # half a gigabyte, unless pip has kept it
+    options = {
+        "CMAKE_CUDA_COMPILER": nvcc,
+        "CMAKE_CUDA_FLAGS": "-Werror=all-warnings",
+        "NORMRNN_CUDA": "ON",
+        "NORMRNN_CUDA_SIMULATED": "OFF",
+    }
+    given = [f"-D{name}={value}" for name, value in options.items()]
+    session.run("cmake", "--preset", "dev", "-B", BUILD_DIR, *given)
+    session.run("cmake", "--build", BUILD_DIR, "--parallel")
+    session.run(*CTEST, "-R", "cuda", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def gpu(session: nox.Session) -> None:
+    """Build, test and measure on a GPU with what is installed, offline; says if there is none.
+
+    Arguments after `--` go to `python -m bench.gpu.session`.
+    """
+    session.run("python3", "-m", "bench.gpu.session", *session.posargs, external=True)
 
 
 @nox.session

@@ -62,3 +62,9 @@ set(normrnn_cuda_libraries CUDA::cudart_static ${NORMRNN_CUBLAS_LIBRARY})
 # Where an installed extension module looks for cuBLAS: in the wheel beside it, or where it was found.
 get_filename_component(normrnn_cublas_folder ${NORMRNN_CUBLAS_LIBRARY} DIRECTORY)
 set(normrnn_cuda_rpath "$ORIGIN/../nvidia/cu13/lib" ${normrnn_cublas_folder})
+
+# For tests: what ptxas says of each kernel, kept beside the object files.
+if(NORMRNN_TESTS)
+  set_target_properties(normrnn_cuda PROPERTIES
+    CUDA_COMPILER_LAUNCHER "sh;${CMAKE_CURRENT_SOURCE_DIR}/cmake/keep_ptxas.sh")
+endif()

@@ -21,7 +21,6 @@ assert WANTED != "gpu" or COUNT, "expected a GPU, found none"
 
 needs_device = pytest.mark.skipif(not COUNT, reason="built without CUDA, or no GPU")
 needs_simulated = pytest.mark.skipif(not SIMULATED, reason="for the simulated device")
-needs_gpu = pytest.mark.skipif(not COUNT or SIMULATED, reason="built without CUDA, or no GPU")
 
 
 class Shared:

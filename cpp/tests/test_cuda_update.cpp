@@ -65,6 +65,7 @@ Weights<T> draw_update(std::mt19937_64& rng, int rule) {
   if (clip == 2) options.clip_value = 0.2;
   if (clip == 3) options.clip_ratio = 0.3;
   options.check_finite = below(3) > 0;
+  const bool plain = below(4) == 0;  // penalties on single weights alone
 
   const int count = 1 + below(4);
   int64_t groups = 0, shared = -1, shared_columns = 0;
@@ -84,6 +85,10 @@ Weights<T> draw_update(std::mt19937_64& rng, int rule) {
     at.apply = Apply(below(3));
     at.penalty = below(int(penalty_names().size()));
     for (T& scalar : at.penalty_scalar) scalar = T(0.02 * below(4));
+    if (plain) {
+      all.tensors.push_back(std::move(tensor));
+      continue;
+    }
     if (below(2)) tensor.center = draw<T>(rng, size);
     if (below(3) == 0) {
       tensor.factor = draw<T>(rng, size);

@@ -157,27 +157,41 @@ void check_group_lasso(const char* rule) {
   }
 }
 
-// A group of two weights with a norm just above what its penalty takes: the step size of each is
-// 1, and so the root is `left`. Newton's method has few steps to take, and each is a pass over memory.
+// A group of two weights whose norm is `left` above what its penalty takes, of step sizes 1 and `other`.
+// Newton's method has few steps to take, and each is a pass over memory.
 template <class T>
-void check_newton(double left) {
+void check_newton(double left, double other) {
   constexpr GroupKind kind = {"group_lasso", false, GroupLasso::value, GroupLasso::pull,
                               GroupLasso::factor};
-  const double strength = 5 - left, w[] = {3, 4};
+  // S(0) = 1 is where the group dies: at this strength.
+  const double w[] = {3, 4}, h[] = {1, other}, dies = std::hypot(3.0, 4 / other);
+  const double strength = dies * (1 - left);
   GroupSolver<T> solver(kind, &strength, 1);
+  for (int i = 0; i < 2; ++i) {
+    solver.totals.after[0] += w[i] * w[i];
+    solver.totals.first[0] += w[i] * w[i] * h[i];  // weighted
+  }
   solver.start();
   int passes = 0;
+  double sum = 0;
   for (bool arrived = false; !arrived && passes < 20; ++passes) {
-    solver.clear();
-    for (const double one : w) {
-      const T part = T(1) / (solver.root()[0] + solver.strength()[0]);
-      solver.squares()[0] += double(T(one) * part) * double(T(one) * part);
-      solver.over()[0] += double(T(one) * part) * double(T(one) * part) * double(part);
+    for (int i = 0; i < 2; ++i) {
+      const T part = T(1) / (solver.root()[0] + solver.strength()[0] * T(h[i]));
+      const double u = double(T(w[i]) * part);
+      solver.totals.first[0] += u * u;
+      solver.totals.second[0] += u * u * double(part);
     }
     arrived = solver.refine();
   }
+  for (int i = 0; i < 2; ++i) {
+    const double u = w[i] / (double(solver.root()[0]) + strength * h[i]);
+    sum += u * u;
+  }
   CHECK(passes < 8);
-  check_close(solver.root()[0], left, 20 * std::numeric_limits<T>::epsilon(), "root");
+  check_close(sum, 1.0, 20 * std::numeric_limits<T>::epsilon(), "S at the root");
+  if (other == 1) {
+    check_close(solver.root()[0], 5 * left, 20 * std::numeric_limits<T>::epsilon(), "root");
+  }
 }
 
 void tests() {
@@ -185,9 +199,11 @@ void tests() {
   check_group_lasso<double>("sgd");
   check_group_lasso<float>("adam");
   check_group_lasso<double>("adam");
-  for (const double left : {4.0, 1.0, 1e-2, 1e-4, 1e-6, 0.0}) {
-    check_newton<float>(left);
-    check_newton<double>(left);
+  for (const double left : {0.999, 0.8, 0.2, 1e-2, 1e-4, 1e-6, 0.0}) {
+    for (const double other : {1.0, 0.3, 20.0}) {
+      check_newton<float>(left, other);
+      check_newton<double>(left, other);
+    }
   }
   check_sgd_l2<float>();
   check_sgd_l2<double>();

@@ -13,6 +13,7 @@ int device_count() {
 }
 
 std::string device_name(int device) {
+  const DeviceGuard guard(device);
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
   return properties.name;

@@ -102,7 +102,7 @@ struct BackwardPass {
   void through_time(int layer, const T* dy, int64_t dy_ld, const int64_t* dy_slot,
                     Direction* direction) {
     Key key;
-    key.add(packed_);
+    key.add('b').add(sizeof(T)).add(packed_);
     const Schedule& schedule = tape_.packed.schedule;
     key.add(schedule.offset.data(), packed_.offset ? schedule.offset.size() : 0);
     for (int d = 0; d < shape_.directions; ++d) {

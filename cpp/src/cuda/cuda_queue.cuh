@@ -44,6 +44,13 @@ class CudaQueue {
   template <class T>
   void multiply(const Product<T>& p) {
     if (p.m == 0 || p.n == 0) return;
+    if (p.k == 0) {  // sums of nothing
+      if (p.add) return;
+      check(cudaMemset2DAsync(p.c, size_t(p.ldc) * sizeof(T), 0, size_t(p.n) * sizeof(T),
+                              size_t(p.m), lane_.stream),
+            "cudaMemset2DAsync", p.name);
+      return;
+    }
     const T one = 1, start = p.add ? 1 : 0;
     cudaDataType_t operand = sizeof(T) == 8 ? CUDA_R_64F : CUDA_R_32F;
     if (p.operand == Operand::kBfloat16) operand = CUDA_R_16BF;

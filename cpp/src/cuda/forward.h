@@ -121,7 +121,7 @@ struct ForwardPass {
   void run_layer(int layer) {
     Direction direction[2];
     Key key;
-    key.add(packed_);
+    key.add('f').add(sizeof(T)).add(packed_);
     const Schedule& schedule = tape_.packed.schedule;
     key.add(schedule.offset.data(), packed_.offset ? schedule.offset.size() : 0);
     for (int d = 0; d < shape_.directions; ++d) {

@@ -32,8 +32,20 @@ struct Update {
     if (arrays_.look_first) look_at_gradients();
     if (by_rows) clip_rows();
     measure_groups();
-    queue_.groups("update", blocks_, 1, UpdateStep<Rule, T>{arrays_});
+    if (is_plain()) {
+      queue_.groups("update", blocks_, 1, UpdateStep<Rule, T, true>{arrays_});
+    } else {
+      queue_.groups("update", blocks_, 1, UpdateStep<Rule, T, false>{arrays_});
+    }
     add_up(by_rows || by_value);
+  }
+
+  bool is_plain() const {
+    bool plain = !arrays_.row_clip;
+    for (const UpdateTensor<T>& at : call_.tensors) {
+      plain = plain && at.group_apply == Apply::kNone && !at.center && !at.factor && !at.pull;
+    }
+    return plain;
   }
 
   void make_tables() {

@@ -94,7 +94,9 @@ struct OneStep {
   T w, g, next, prox_step, value, slot[Rule::kSlots + 1];
 };
 
-template <class Rule, class T>
+// kPlain: no tensor of the call has factors, centres, groups, another penalty's gradient, or clips by
+// row: all that takes registers, and the fewer, the more lanes fit on a multiprocessor.
+template <class Rule, class T, bool kPlain = false>
 struct Stepper {
   UpdateArrays<T> all;
   UpdateTensor<T> at;
@@ -121,18 +123,21 @@ struct Stepper {
 
   // From what was loaded, without the factor of a group.
   NORMRNN_FN void take(int64_t i, OneStep<Rule, T>& to) const {
-    const T center = at.center ? at.center[i] : T(0);
-    const T factor = at.factor ? at.factor[i] : T(1);
+    T center = 0, factor = 1, row_clip = clip, others = 0;
+    if constexpr (!kPlain) {
+      if (at.center) center = at.center[i];
+      if (at.factor) factor = at.factor[i];
+      if (all.row_clip) row_clip = all.row_clip[first_row + i / at.columns];
+      if (at.group_apply == Apply::kGradient) others = all.pull[group_of(i)] * to.w;
+      if (at.pull) others += at.pull[i];
+    }
     T scalar[kMaxScalars];
     for (int s = 0; s < kMaxScalars; ++s) scalar[s] = at.penalty_scalar[s] * factor;
     const WeightPenalty<T> penalty{at.apply == Apply::kNone ? -1 : at.penalty,
                                    at.apply == Apply::kProx};
-    const T row_clip = all.row_clip ? all.row_clip[first_row + i / at.columns] : clip;
     T g = row_clip * max(-all.clip_value, min(all.clip_value, to.g));
     to.g = g;
-    T pull = penalty.gradient(to.w, center, scalar);
-    if (at.group_apply == Apply::kGradient) pull += all.pull[group_of(i)] * to.w;
-    if (at.pull) pull += at.pull[i];
+    const T pull = penalty.gradient(to.w, center, scalar) + others;
     if constexpr (!Rule::kDecoupled) g += pull;
     T next = to.w - Rule::step(g, to.slot, all.rule_scalar, to.prox_step);
     if constexpr (Rule::kDecoupled) next -= to.prox_step * pull;
@@ -146,7 +151,7 @@ struct Stepper {
   }
 
   NORMRNN_FN void apply_group(int64_t i, OneStep<Rule, T>& to) const {
-    if (at.group_apply != Apply::kProx) return;
+    if (kPlain || at.group_apply != Apply::kProx) return;
     const int64_t group = group_of(i);
     if (!needs_root()) {
       to.next *= all.factor[group];
@@ -195,12 +200,12 @@ struct LookAtGradients {
 
 // The step itself, and its sums: the penalty of the weights before it, and squares of the gradient as
 // clipped, of the step and of the weights after it.
-template <class Rule, class T>
+template <class Rule, class T, bool kPlain>
 struct UpdateStep {
   static constexpr int kLanes = kLanesEach, kPhases = 1, kSums = 4;
   UpdateArrays<T> all;
   UpdateBlock block{};
-  Stepper<Rule, T> steps{};
+  Stepper<Rule, T, kPlain> steps{};
 
   NORMRNN_FN void enter(int64_t row, int64_t) {
     block = all.blocks[row];

@@ -1,6 +1,8 @@
 #include "cuda/workspace.h"
 
 #include <cstdint>
+#include <thread>
+#include <tuple>
 
 namespace normrnn::cuda {
 namespace {
@@ -10,7 +12,9 @@ constexpr int64_t kBlasMemory = 32 << 20;  // what cuBLAS asks for on Hopper
 
 std::mutex states_lock;
 // Not destroyed at exit: the driver may be gone by then.
-auto& states = *new std::map<std::pair<int, cudaStream_t>, std::shared_ptr<StreamState>>;
+// The default stream of a thread has the same handle in all of them.
+using StreamKey = std::tuple<int, cudaStream_t, std::thread::id>;
+auto& states = *new std::map<StreamKey, std::shared_ptr<StreamState>>;
 
 // Sizes of blocks: an eighth of a power of two, so that batches of nearly the same size share them.
 int64_t block_size(int64_t bytes) {
@@ -46,7 +50,14 @@ void throw_out_of_memory(int device, const char* what, int64_t bytes) {
 }
 
 DeviceGuard::DeviceGuard(int device) {
-  check(cudaGetDevice(&before_), "cudaGetDevice");
+  const cudaError_t status = cudaGetDevice(&before_);
+  if (status == cudaErrorInsufficientDriver || status == cudaErrorNoDevice) {
+    cudaGetLastError();
+    throw Error(
+        std::string("device: expected an NVIDIA GPU and a driver for CUDA 13, found none (") +
+        cudaGetErrorString(status) + ")");
+  }
+  check(status, "cudaGetDevice");
   if (device == before_) {
     before_ = -1;
     return;
@@ -66,7 +77,9 @@ DeviceGuard::~DeviceGuard() {
 std::shared_ptr<StreamState> StreamState::of(const Stream& stream) {
   const std::lock_guard<std::mutex> lock(states_lock);
   const auto handle = static_cast<cudaStream_t>(stream.handle);
-  std::shared_ptr<StreamState>& state = states[{stream.device, handle}];
+  const bool of_thread = handle == cudaStreamPerThread;
+  std::shared_ptr<StreamState>& state =
+      states[{stream.device, handle, of_thread ? std::this_thread::get_id() : std::thread::id()}];
   if (!state) state = std::make_shared<StreamState>(stream.device, handle);
   return state;
 }
@@ -229,7 +242,7 @@ void release_memory(int device) {
   {
     const std::lock_guard<std::mutex> lock(states_lock);
     for (const auto& [key, state] : states) {
-      if (key.first == device) all.push_back(state);
+      if (std::get<int>(key) == device) all.push_back(state);
     }
   }
   for (const auto& state : all) state->release();
