@@ -1,5 +1,6 @@
 """The GPU that tests run on, where there is one, and arrays of every library on it."""
 
+import ctypes
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,28 @@ class Shared:
     def __cuda_array_interface__(self) -> dict[str, Any]:
         facts = {key: self.array.__array_interface__[key] for key in ("shape", "typestr", "data")}
         return {**facts, "version": 3, "strides": None, **self.changes}
+
+
+def host_view(capsule: object, version: tuple[int, int] | None = None) -> np.ndarray:
+    """What lies in a DLPack capsule of a simulated GPU, once it says that it is the host's."""
+    name = b"dltensor" if version is None else b"dltensor_versioned"
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    # Behind the versioned form's numbers, two pointers and flags; and behind the pointer to data.
+    kind = ctypes.c_int32.from_address(pointer(capsule, name) + (0 if version is None else 32) + 8)
+    assert kind.value == 2
+    kind.value = 1
+    held = [capsule]
+    del capsule
+
+    class Exporter:
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return (1, 0)
+
+        def __dlpack__(self, **_: Any) -> object:
+            return held.pop()
+
+    return np.from_dlpack(Exporter())
 
 
 @dataclass(frozen=True)

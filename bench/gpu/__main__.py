@@ -97,8 +97,8 @@ def measure_point(point: Any, precision: str, peaks: dict[str, float]) -> dict[s
         worst = max(apart, key=lambda name: math.inf if math.isnan(apart[name]) else apart[name])
         row: dict[str, Any] = {"difference": apart[worst], "of": worst, "operations": {}}
         bound = contenders.AGREEMENT[precision]
-        # A unit of ReLU may switch; a step of an unrolled tanh at H in the thousands is no better.
-        if not apart[worst] <= (10 if "rnn" in point.cell else 1) * bound:
+        # Of a million units of ReLU a few are so near 0 that rounding switches them.
+        if not apart[worst] <= (10 if point.cell == "rnn_relu" else 1) * bound:
             return row | {"failed": f"{worst} differs by {apart[worst]:.1e}"}
         for operation in points.OPERATIONS:
             calls = {"normrnn": own[operation], "cudnn": peer[operation]}

@@ -12,9 +12,10 @@ namespace normrnn::bindings {
 std::string text_of(const Dims& dims) {
   std::string text = "(";
   for (size_t i = 0; i < dims.size(); ++i) {
-    text += (i ? ", " : "") + std::to_string(dims[i]);
+    if (i) text += ", ";
+    text += std::to_string(dims[i]);
   }
-  return text + (dims.size() == 1 ? ",)" : ")");
+  return text += dims.size() == 1 ? ",)" : ")";
 }
 
 std::string type_of(const py::handle& object) {

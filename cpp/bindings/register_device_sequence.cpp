@@ -19,7 +19,7 @@ struct DeviceNetwork : Layout {
 
 // A tape with the weights that it refers to. What it needs to go comes before it.
 struct DeviceTape {
-  py::object stream_owner;
+  py::object stream_owner;  // of the stream of the last pass, in whose order its memory goes
   DeviceNetwork net;
   bool batch_first;
   int device;
@@ -220,17 +220,19 @@ py::tuple backward_of(const cuda::Tape<T>& tape, const DeviceTape& handle, const
   return py::make_tuple(params, dx, d_initial, h_norm, h_norm_clipped, penalty);
 }
 
-py::tuple device_backward(const DeviceTape& handle, const py::object& dy, const py::object& dh_n,
+py::tuple device_backward(DeviceTape& handle, const py::object& dy, const py::object& dh_n,
                           const py::object& dc_n, const py::object& state_penalty,
                           const py::object& clip_state, const py::object& stream,
                           const py::object& stream_owner) {
   DeviceScope scope(stream, stream_owner);
   scope.stay_on(handle.device, "the tape");
-  return std::visit(
+  const py::tuple results = std::visit(
       [&](const auto& tape) {
         return backward_of(*tape, handle, dy, dh_n, dc_n, state_penalty, clip_state, scope);
       },
       handle.tape);
+  handle.stream_owner = scope.stream_owner();
+  return results;
 }
 
 }  // namespace

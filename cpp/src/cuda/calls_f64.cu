@@ -1,2 +1,3 @@
+// The CUDA face for arrays of double.
 #define NORMRNN_NUMBER double
 #include "cuda/calls.cuh"

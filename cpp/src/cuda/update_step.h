@@ -13,19 +13,22 @@ namespace normrnn::device {
 
 constexpr int64_t kUpdateBlock = 4096;  // elements
 constexpr int kLanesEach = 256;
-constexpr int kWide = 4;  // elements that a lane has on their way at the same time
+template <class T>
+constexpr int kWide = 16 / int(sizeof(T));  // elements of an array that a lane has on their way
 
 struct UpdateBlock {
   int64_t tensor, begin, end;
 };
 
 // Elements kLanesEach apart that are one item: neighbouring lanes read neighbouring elements.
-NORMRNN_FN inline Range items_of(const UpdateBlock& block) {
-  constexpr int64_t kAtOnce = kLanesEach * kWide;
+template <class T>
+NORMRNN_FN Range items_of(const UpdateBlock& block) {
+  constexpr int64_t kAtOnce = kLanesEach * kWide<T>;
   return {0, (block.end - block.begin + kAtOnce - 1) / kAtOnce * kLanesEach};
 }
-NORMRNN_FN inline int64_t element_of(const UpdateBlock& block, int64_t item, int wide) {
-  return block.begin + item / kLanesEach * (kLanesEach * kWide) + wide * kLanesEach +
+template <class T>
+NORMRNN_FN int64_t element_of(const UpdateBlock& block, int64_t item, int wide) {
+  return block.begin + item / kLanesEach * (kLanesEach * kWide<T>)+wide * kLanesEach +
          item % kLanesEach;
 }
 
@@ -177,16 +180,16 @@ struct LookAtGradients {
     block = all.blocks[row];
     g = all.tensors[block.tensor].g;
   }
-  NORMRNN_FN Range items(int, int64_t, int64_t) const { return items_of(block); }
+  NORMRNN_FN Range items(int, int64_t, int64_t) const { return items_of<T>(block); }
   template <class Phase>
   NORMRNN_FN void item(Phase, int64_t, int64_t, int64_t i, const TotalsOf<LookAtGradients>&,
                        double* sum) const {
-    T value[kWide];
-    for (int k = 0; k < kWide; ++k) {
-      const int64_t at = element_of(block, i, k);
+    T value[kWide<T>];
+    for (int k = 0; k < kWide<T>; ++k) {
+      const int64_t at = element_of<T>(block, i, k);
       value[k] = at < block.end ? g[at] : T(0);
     }
-    for (int k = 0; k < kWide; ++k) {
+    for (int k = 0; k < kWide<T>; ++k) {
       const double one = double(value[k]), small = one * kScale;
       sum[0] += one * one;
       sum[1] += small * small;
@@ -212,17 +215,17 @@ struct UpdateStep {
     if (all.look_first && all.sums[cuda::kBadCount] > 0) block.end = block.begin;  // touch nothing
     steps.enter(all, block.tensor);
   }
-  NORMRNN_FN Range items(int, int64_t, int64_t) const { return items_of(block); }
+  NORMRNN_FN Range items(int, int64_t, int64_t) const { return items_of<T>(block); }
   template <class Phase>
   NORMRNN_FN void item(Phase, int64_t, int64_t, int64_t i, const TotalsOf<UpdateStep>&,
                        double* sum) const {
-    OneStep<Rule, T> step[kWide];
-    for (int k = 0; k < kWide; ++k) {
-      const int64_t at = element_of(block, i, k);
+    OneStep<Rule, T> step[kWide<T>];
+    for (int k = 0; k < kWide<T>; ++k) {
+      const int64_t at = element_of<T>(block, i, k);
       if (at < block.end) steps.load(at, step[k]);
     }
-    for (int k = 0; k < kWide; ++k) {
-      const int64_t at = element_of(block, i, k);
+    for (int k = 0; k < kWide<T>; ++k) {
+      const int64_t at = element_of<T>(block, i, k);
       if (at >= block.end) continue;
       OneStep<Rule, T>& one = step[k];
       steps.take(at, one);

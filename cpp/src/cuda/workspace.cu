@@ -1,3 +1,4 @@
+// Streams' states: memory, cuBLAS handles, graphs; and errors with names.
 #include "cuda/workspace.h"
 
 #include <cstdint>

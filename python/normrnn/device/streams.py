@@ -44,11 +44,11 @@ def _handle_of(stream: object) -> object:
         if protocol is not None:
             _, handle = protocol() if callable(protocol) else protocol
             return handle
-        for attribute in ("cuda_stream", "ptr", "handle"):
+        for attribute in ("cuda_stream", "ptr"):
             if hasattr(stream, attribute):
-                handle = getattr(stream, attribute)
-                # Numba's is a ctypes pointer.
-                return getattr(handle, "value", handle) if attribute == "handle" else handle
+                return getattr(stream, attribute)
+        if hasattr(stream, "handle"):  # Numba's, a ctypes pointer: None for the default stream
+            return stream.handle.value or 0
     except (
         RuntimeError,
         TypeError,

@@ -62,7 +62,11 @@ def blocks(name: str, w: Array, hidden: int) -> dict[str, Array]:
 
 
 def tape_in(tape: object) -> _core.Tape:
-    """Refuse anything but the tape of a forward pass."""
+    """Refuse anything but the tape of a forward pass on the CPU."""
+    if isinstance(tape, _core.DeviceTape):
+        raise TypeError(
+            f"tape: expected the tape of a forward pass on the CPU, got one on {tape.device}"
+        )
     if not isinstance(tape, _core.Tape):
         got = type(tape).__name__
         raise TypeError(f"tape: expected the tape of a forward pass with need_grad=True, got {got}")

@@ -1,0 +1,80 @@
+"""The GPU's benchmarks, as far as they go without one: floors, the report, and saying so."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import normrnn as nr
+from bench.gpu import __main__ as command
+from bench.gpu import points, report, session
+from bench.points import Point
+
+PEAKS = {"bandwidth": 1e12, "float32": 5e13, "tf32": 4e14, "bfloat16": 8e14, "float16": 8e14}
+
+
+def run_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    machine = {"date": "2000-01-01", "device": "a device", "cuda": "13", "torch": "2", "cudnn": 9}
+    machine |= {"normrnn": "0", "commit": "c", "peaks": PEAKS}
+    updates = [{"rule": "sgd", "size": 2_000_000, "floor": 1.0, "times": {"normrnn": 2.0}}]
+    return {"machine": machine, "rows": rows, "updates": updates}
+
+
+def test_floors_by_hand() -> None:
+    """One step of one unit of an Elman cell with one input: seven numbers and three products."""
+    point = Point("rnn_tanh", 1, 1, 1, 1)
+    peaks = dict.fromkeys(PEAKS, 1.0)
+    forward = points.floor(point, "forward", "float32", peaks)
+    assert forward == {"bytes": 1e3 * 4 * (1 + 4 + 1), "flops": 1e3 * 2 * 2}
+    assert points.floor(point, "train", "float32", peaks)["flops"] == 3 * forward["flops"]
+    assert points.floor(point, "tape", "float32", peaks)["bytes"] > forward["bytes"]
+
+
+@pytest.mark.parametrize("group", points.POINTS)
+def test_every_point_has_a_floor(group: str) -> None:
+    for point in points.POINTS[group]:
+        parameters = nr.init_params(
+            point.cell, point.inputs, 1, num_layers=point.layers, bidirectional=point.bidirectional
+        )
+        assert parameters  # the cell and its options exist
+        least = [points.floor(point, one, "bfloat16", PEAKS) for one in points.OPERATIONS]
+        assert all(0 < one["bytes"] < 1e5 and 0 < one["flops"] < 1e5 for one in least)
+        assert sorted(one["bytes"] for one in least) == [one["bytes"] for one in least]
+
+
+def test_a_report_keeps_other_text(tmp_path: Path) -> None:
+    times = {"floor": {"bytes": 0.5, "flops": 0.25}, "normrnn": 1.0, "cudnn": 3.0}
+    row = {"group": "public", "point": list(Point("lstm", 10, 2, 3, 4)), "precision": "tf32"}
+    rows = [row | {"operations": {"forward": times}}, row | {"left out": "the time was over"}]
+    (tmp_path / "run.json").write_text(json.dumps(run_of(rows)))
+    page = tmp_path / "benchmarks.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.write(tmp_path / "run.json", tmp_path)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| lstm 10×2×3×4, tf32 | 1.000 | 100.00 | 3.00 | 0.500 (bytes) | 2.0 |" in text
+    assert "cuDNN takes 3.00 × as long" in text
+    assert "| sgd, 2 M weights, normrnn | 2.000 | 50 % |" in text
+    assert "- lstm 10×2×3×4, tf32: the time was over" in text
+    page.write_text("no markers")
+    with pytest.raises(ValueError, match="expected one <!-- gpu:begin -->"):
+        report.write(tmp_path / "run.json", tmp_path)
+
+
+def test_the_page_has_a_place_for_it() -> None:
+    page = (report.DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    assert page.count(report.BEGIN) == page.count(report.END) == 1
+
+
+def test_without_a_gpu_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(session, "has_gpu", lambda: False)
+    assert session.main([]) == 0
+    assert capsys.readouterr().out == "no NVIDIA GPU here: nothing was built, tested or measured\n"
+    monkeypatch.setattr(nr.device, "device_count", lambda: 0)
+    assert command.main([]) == 0
+    assert "nothing measured" in capsys.readouterr().out
