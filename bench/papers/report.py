@@ -15,7 +15,7 @@ Runs = list[dict[str, Any]]
 HEAD = """# Published results, reproduced
 
 `python -m bench.papers TASK` trains these, `python -m bench.papers report` writes this page from
-bench/results/papers. The scripts are in bench/papers; seconds are of one thread.
+bench/results/papers. The scripts are in bench/papers; seconds are processor time of one thread.
 """
 
 TEMPORAL = """
@@ -38,25 +38,28 @@ squared error of 1/6 = 0.167; solved is below 0.01 on fresh sequences.
 VOWELS = """
 ## Japanese Vowels
 
-An LSTM of 100 units with Adam, 60 epochs; L2 on all weights, biases exempt. Its strength is chosen
-by cross-validation in the 270 training sequences (three other seeds, five folds), marked *; the
-accuracies are of the 370 test sequences.
+An LSTM of 100 units with Adam, batches of 27, clipping to norm 1, 60 epochs in which the step goes
+down to zero linearly; L2 on all weights, biases exempt. Step and λ are chosen by cross-validation
+in the 270 training sequences alone (five times five folds, other seeds than the test's), by their
+mean cross-entropy, which is steadier than accuracy. Only the two chosen, without and with a
+penalty, then answer the 370 test sequences.
 """
 
 
 def write(folder: Path) -> None:
     """Write the page from the files that are there."""
     parts = [HEAD]
-    if runs := _runs(folder / "temporal-order.json"):
+    if runs := read(folder / "temporal-order.json"):
         parts += [TEMPORAL, _grid(runs, "accuracy")]
-    if runs := _runs(folder / "adding.json"):
+    if runs := read(folder / "adding.json"):
         parts += [ADDING, _grid(runs, "error")]
-    if runs := _runs(folder / "japanese-vowels.json"):
+    if runs := read(folder / "japanese-vowels.json"):
         parts += [VOWELS, _vowels(runs)]
     PAGE.write_text("\n".join(part.strip("\n") + "\n" for part in parts), encoding="utf-8")
 
 
-def _runs(file: Path) -> Runs:
+def read(file: Path) -> Runs:
+    """Return the runs of a file, none where there is no file."""
     if not file.exists():
         return []
     runs: Runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
@@ -84,18 +87,22 @@ def _grid(runs: Runs, figure: str) -> str:
 
 
 def _vowels(runs: Runs) -> str:
-    best = max(runs, key=lambda run: run["cross_validated"])
-    rows = [
-        [
-            f"{run['strength']:g}{' *' if run is best else ''}",
-            f"{run['cross_validated']:.4f}",
-            f"{mean(run['test_accuracy']):.4f}",
-            " ".join(f"{score:.4f}" for score in run["test_accuracy"]),
-            f"{mean(run['seconds']):.1f}",
-        ]
-        for run in runs
-    ]
-    return table(["λ", "cross-validated", "test, mean", "test, each seed", "s"], rows)
+    rows = []
+    for run in runs:
+        scores = run.get("test_accuracy", [])
+        rows.append(
+            [
+                f"{run['rate']:g}",
+                f"{run['strength']:g}",
+                f"{run['cross_entropy']:.4f}",
+                f"{run['cross_validated']:.4f}",
+                f"**{mean(scores):.4f}**" if scores else "",
+                " ".join(f"{score:.4f}" for score in scores),
+                f"{mean(run['seconds']):.1f}" if scores else "",
+            ]
+        )
+    names = ["step", "λ", "cross-entropy", "accuracy", "test, mean", "test, each seed", "s"]
+    return table(names, rows)
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
