@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from bench.papers import adding, temporal_order
+
 PAGE = Path(__file__).parents[2] / "docs" / "papers.md"
 Runs = list[dict[str, Any]]
 
@@ -31,8 +33,11 @@ million updates. Solved: 99 % of 10,000 fresh sequences.
 ADDING = """
 ## The adding problem
 
-64 units, Adam with step 0.002, clipping to norm 1, 32 sequences at a time. Always answering 1 has a
-squared error of 1/6 = 0.167; solved is below 0.01 on fresh sequences.
+64 units, Adam, clipping to norm 1, 32 sequences at a time. Step 0.005 for LSTM and GRU, 0.001 for
+tanh. The LSTM's gates begin so that it remembers for 1 to T steps (Tallec & Ollivier,
+arXiv:1804.11188); with soft orthogonality (λ = 10) the tanh network begins orthogonal, with inputs'
+weights of deviation 1; with Ω (λ = 1 for the mean over the batch) as for temporal order. Always
+answering 1 has a squared error of 1/6 = 0.167; solved is below 0.01 on 2,000 fresh sequences.
 """
 
 VOWELS = """
@@ -42,7 +47,9 @@ An LSTM of 100 units with Adam, batches of 27, clipping to norm 1, 60 epochs in 
 down to zero linearly; L2 on all weights, biases exempt. Step and λ are chosen by cross-validation
 in the 270 training sequences alone (five times five folds, other seeds than the test's), by their
 mean cross-entropy, which is steadier than accuracy. Only the two chosen, without and with a
-penalty, then answer the 370 test sequences.
+penalty, then answer the 370 test sequences. An earlier script, with a constant step of 0.005 and
+λ chosen by accuracy, had 0.9665 without and 0.9681 with the penalty; it read the test for all of
+its six λ, between 0.9633 and 0.9741, before this one was made.
 """
 
 
@@ -50,9 +57,9 @@ def write(folder: Path) -> None:
     """Write the page from the files that are there."""
     parts = [HEAD]
     if runs := read(folder / "temporal-order.json"):
-        parts += [TEMPORAL, _grid(runs, "accuracy")]
+        parts += [TEMPORAL, _grid(runs, temporal_order.WAYS, "accuracy")]
     if runs := read(folder / "adding.json"):
-        parts += [ADDING, _grid(runs, "error")]
+        parts += [ADDING, _grid(runs, adding.WAYS, "error")]
     if runs := read(folder / "japanese-vowels.json"):
         parts += [VOWELS, _vowels(runs)]
     PAGE.write_text("\n".join(part.strip("\n") + "\n" for part in parts), encoding="utf-8")
@@ -66,15 +73,20 @@ def read(file: Path) -> Runs:
     return runs
 
 
-def _grid(runs: Runs, figure: str) -> str:
+def _grid(runs: Runs, ways: Sequence[Any], figure: str) -> str:
+    names = [way.name for way in ways]
+
+    def place(run: dict[str, Any]) -> tuple[int, int]:
+        return run["length"], names.index(run["way"])
+
     rows = []
-    for (length, way), group in groupby(runs, key=lambda run: (run["length"], run["way"])):
+    for (length, way), group in groupby(sorted(runs, key=place), key=place):
         members = list(group)
         solved = [run for run in members if run["solved"]]
         rows.append(
             [
                 length,
-                way,
+                names[way],
                 f"{len(solved)} of {len(members)}",
                 f"{median(run['updates'] for run in solved):,.0f}" if solved else "none",
                 f"{median(run[figure] for run in members):.3g}",
@@ -82,8 +94,8 @@ def _grid(runs: Runs, figure: str) -> str:
                 f"{median(run['seconds'] for run in members):.0f}",
             ]
         )
-    names = ["steps", "how", "solved", "median updates", f"median {figure}", "most updates", "s"]
-    return table(names, rows)
+    heads = ["steps", "how", "solved", "median updates", f"median {figure}", "most updates", "s"]
+    return table(heads, rows)
 
 
 def _vowels(runs: Runs) -> str:
