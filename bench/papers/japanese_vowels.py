@@ -76,7 +76,7 @@ def train(batch: Batch, rate: float, strength: float, seed: int) -> Network:
         order = rng.permutation(count)
         for begin in range(0, count, BATCH):
             left = 1 - (epoch + begin / count) / EPOCHS
-            network.step(subset(batch, order[begin : begin + BATCH]), rate * left)
+            network.step(subset(batch, order[begin : begin + BATCH]), nr.Adam(rate * left))
     return network
 
 

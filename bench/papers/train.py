@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,13 +55,14 @@ class Network:
         )
         return nr.head_forward(out.h_n[-1], self.params)
 
-    def step(self, batch: Batch, rate: float | None = None) -> tuple[float, nr.results.UpdateInfo]:
-        """Train on a batch once, with the rule's step size or another one.
+    def step(
+        self, batch: Batch, rule: nr.rules.Rule | None = None
+    ) -> tuple[float, nr.results.UpdateInfo]:
+        """Train on a batch once, with the recipe's rule or another of its kind.
 
         The loss before, without any penalty, and what was measured.
         """
         recipe = self.recipe
-        rule = recipe.rule if rate is None else replace(recipe.rule, lr=rate)
         out = nr.forward(recipe.cell, batch.x, self.params, lengths=batch.lengths)
         answer = nr.head_forward(out.h_n[-1], self.params)
         loss, d_answer = recipe.loss(answer, batch.target, reduction="mean")
@@ -73,7 +74,7 @@ class Network:
             self.params,
             grads.params | head_grads,
             self.state,
-            rule=rule,
+            rule=rule or recipe.rule,
             penalty=recipe.penalty,
             clip_norm=recipe.clip_norm,
         )
