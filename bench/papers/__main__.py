@@ -1,7 +1,7 @@
 """`python -m bench.papers TASK` trains what a paper trained, and writes what came out.
 
-Run it in the repository's root. One JSON file for each task goes to bench/results/papers; `report`
-writes docs/papers.md from those that are there.
+Run it in the repository's root. One JSON file for each task goes to bench/results/papers, where a
+new run takes the place of an older one of the same kind; `report` writes docs/papers.md from them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from bench.papers import adding, japanese_vowels, report, temporal_order
 from bench.papers.train import accuracy
 
 RESULTS = Path(__file__).parents[1] / "results" / "papers"
-Rows = Iterable[dict[str, Any]]
+Row = dict[str, Any]
+KIND = ("length", "way", "seed", "rate", "strength")  # what tells runs apart
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,8 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("task", choices=[*TASKS, "report"])
     parser.add_argument("--lengths", type=int, nargs="+", help="steps of a sequence")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each kind (%(default)s)")
+    parser.add_argument("--first-seed", type=int, default=0, help="of these (%(default)s)")
     parser.add_argument("--updates", type=int, default=60_000, help="at most (%(default)s)")
     parser.add_argument("--ways", nargs="+", help="parts of the names of the ways to train")
+    parser.add_argument(
+        "--jobs", type=int, default=machine.cores(), help="runs at a time (%(default)s)"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder (%(default)s)")
     options = parser.parse_args(arguments)
     if options.task == "report":
@@ -41,63 +46,76 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / f"{options.task}.json"
-    rows: list[dict[str, Any]] = []
     for row in TASKS[options.task](options):
-        rows.append(row)
         print(json.dumps(row), flush=True)
-        text = json.dumps({"machine": machine.facts(1), "runs": rows}, indent=1)
+        text = json.dumps({"machine": machine.facts(1), "runs": merged(file, row)}, indent=1)
         file.write_text(text + "\n", encoding="utf-8")
     return 0
+
+
+def merged(file: Path, row: Row) -> list[Row]:
+    """Return the file's runs with this one, in place of one of the same kind."""
+    runs = {tuple(run.get(name) for name in KIND): run for run in [*report.read(file), row]}
+    return list(runs.values())
 
 
 def timed(run: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     """Call in a process of its own, with one thread: small steps leave little to share."""
     nr.set_num_threads(1)
-    start = time.perf_counter()
+    start = time.process_time()
     outcome = asdict(run(*arguments))
-    return outcome | {"seconds": round(time.perf_counter() - start, 1)}
+    return outcome | {"seconds": round(time.process_time() - start, 1)}
 
 
-def _grid(module: Any, default_lengths: Sequence[int], options: argparse.Namespace) -> Rows:
+def _grid(
+    module: Any, default_lengths: Sequence[int], options: argparse.Namespace
+) -> Iterator[Row]:
     wanted = options.ways or [""]
     ways = [way for way in module.WAYS if any(part in way.name for part in wanted)]
     lengths = options.lengths or default_lengths
-    with ProcessPoolExecutor(machine.cores()) as pool:
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    with ProcessPoolExecutor(options.jobs) as pool:
         runs = [
             pool.submit(timed, module.run, way, length, seed, options.updates)
-            for length, way, seed in itertools.product(lengths, ways, range(options.seeds))
+            for length, way, seed in itertools.product(lengths, ways, seeds)
         ]
-        yield from (run.result() for run in runs)
+        yield from (run.result() for run in as_completed(runs))
 
 
-def _temporal_order(options: argparse.Namespace) -> Rows:
+def _temporal_order(options: argparse.Namespace) -> Iterator[Row]:
     return _grid(temporal_order, (50, 100, 150, 200), options)
 
 
-def _adding(options: argparse.Namespace) -> Rows:
+def _adding(options: argparse.Namespace) -> Iterator[Row]:
     return _grid(adding, (200, 600), options)
 
 
-def _japanese_vowels(options: argparse.Namespace) -> Rows:
+def _japanese_vowels(options: argparse.Namespace) -> Iterator[Row]:
+    nr.set_num_threads(1)
     data = japanese_vowels.load()
-    for strength in japanese_vowels.STRENGTHS:
-        scores, seconds = [], []
-        for seed in range(options.seeds):
-            start = time.perf_counter()
-            network = japanese_vowels.train(data.train, strength, seed)
-            seconds.append(round(time.perf_counter() - start, 2))
-            scores.append(round(accuracy(network, data.test), 4))
-        # Other seeds than those of the test: the choice sees the training sequences alone.
-        chosen_by = japanese_vowels.cross_validated(data.train, strength, range(100, 103))
-        yield {
+    rows = []
+    for rate, strength in itertools.product(japanese_vowels.RATES, japanese_vowels.STRENGTHS):
+        right, lost = japanese_vowels.cross_validated(data.train, rate, strength)
+        row = {
+            "rate": rate,
             "strength": strength,
-            "cross_validated": round(chosen_by, 4),
-            "test_accuracy": scores,
-            "seconds": seconds,
+            "cross_entropy": round(lost, 4),
+            "cross_validated": round(right, 4),
         }
+        rows.append(row)
+        yield row
+    plain = [row for row in rows if not row["strength"]]
+    for chosen in (min(group, key=lambda row: row["cross_entropy"]) for group in (plain, rows)):
+        scores, seconds = [], []
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
+            start = time.process_time()
+            network = japanese_vowels.train(data.train, chosen["rate"], chosen["strength"], seed)
+            seconds.append(round(time.process_time() - start, 2))
+            scores.append(round(accuracy(network, data.test), 4))
+        yield chosen | {"test_accuracy": scores, "seconds": seconds}
 
 
-TASKS: dict[str, Callable[[argparse.Namespace], Rows]] = {
+TASKS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "temporal-order": _temporal_order,
     "adding": _adding,
     "japanese-vowels": _japanese_vowels,

@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 from typing import Any
+
+from bench.papers import adding, temporal_order
 
 PAGE = Path(__file__).parents[2] / "docs" / "papers.md"
 Runs = list[dict[str, Any]]
@@ -15,7 +17,7 @@ Runs = list[dict[str, Any]]
 HEAD = """# Published results, reproduced
 
 `python -m bench.papers TASK` trains these, `python -m bench.papers report` writes this page from
-bench/results/papers. The scripts are in bench/papers; seconds are of one thread.
+bench/results/papers. The scripts are in bench/papers; seconds are processor time of one thread.
 """
 
 TEMPORAL = """
@@ -26,76 +28,105 @@ with two symbols among distractors, whose order is asked for at the end. Plain S
 20 sequences at a time; clipping to norm 1; Ω of equation 9, λ = 4 for the mean over the batch. The
 paper finds that only clipping with Ω solves the task every time up to 200 steps, given up to five
 million updates. Solved: 99 % of 10,000 fresh sequences.
+
+The same here with 40,000 to 300,000 updates at most: with Ω every run finds the solution, up to 200
+steps; plain SGD stays at chance, a quarter, and clipping alone leaves some starts there. Budgets
+differ: the third run with Ω at 100 steps was at chance after 40,000 and was then given 150,000. A
+run that did not solve it says nothing of more updates.
 """
 
 ADDING = """
 ## The adding problem
 
-64 units, Adam with step 0.002, clipping to norm 1, 32 sequences at a time. Always answering 1 has a
-squared error of 1/6 = 0.167; solved is below 0.01 on fresh sequences.
+64 units, Adam, clipping to norm 1, 32 sequences at a time. Step 0.005 for LSTM and GRU, 0.001 for
+tanh. The LSTM's gates begin so that it remembers for 1 to T steps (Tallec & Ollivier,
+arXiv:1804.11188); with soft orthogonality (λ = 10) the tanh network begins orthogonal, with inputs'
+weights of deviation 1; with Ω (λ = 1 for the mean over the batch) as for temporal order. Always
+answering 1 has a squared error of 1/6 = 0.167; solved is below 0.01 on 2,000 fresh sequences.
+
+LSTM and GRU solve both lengths. No tanh network does within its budget, which is what a few minutes
+allow. Held orthogonal it is well below the constant answer at 200 steps and still falling; part of
+that may be its start, for the plain one begins uniform in ±1/8. Ω did not help here with Adam (λ =
+1 and 4 tried), nor with SGD (λ = 4).
 """
 
 VOWELS = """
 ## Japanese Vowels
 
-An LSTM of 100 units with Adam, 60 epochs; L2 on all weights, biases exempt. Its strength is chosen
-by cross-validation in the 270 training sequences (three other seeds, five folds), marked *; the
-accuracies are of the 370 test sequences.
+An LSTM of 100 units with Adam, batches of 27, clipping to norm 1, 60 epochs in which the step goes
+down to zero linearly; L2 on all weights, biases exempt. Step and λ are chosen by cross-validation
+in the 270 training sequences alone (five times five folds, other seeds than the test's), by their
+mean cross-entropy, which is steadier than accuracy. Only the two chosen, without and with a
+penalty, then answer the 370 test sequences. An earlier script, with a constant step of 0.005 and
+λ chosen by accuracy, had 0.9665 without and 0.9681 with the penalty; it read the test for all of
+its six λ, between 0.9633 and 0.9741, before this one was made.
 """
 
 
 def write(folder: Path) -> None:
     """Write the page from the files that are there."""
     parts = [HEAD]
-    if runs := _runs(folder / "temporal-order.json"):
-        parts += [TEMPORAL, _grid(runs, "accuracy")]
-    if runs := _runs(folder / "adding.json"):
-        parts += [ADDING, _grid(runs, "error")]
-    if runs := _runs(folder / "japanese-vowels.json"):
+    if runs := read(folder / "temporal-order.json"):
+        parts += [TEMPORAL, _grid(runs, temporal_order.WAYS, "accuracy")]
+    if runs := read(folder / "adding.json"):
+        parts += [ADDING, _grid(runs, adding.WAYS, "error")]
+    if runs := read(folder / "japanese-vowels.json"):
         parts += [VOWELS, _vowels(runs)]
     PAGE.write_text("\n".join(part.strip("\n") + "\n" for part in parts), encoding="utf-8")
 
 
-def _runs(file: Path) -> Runs:
+def read(file: Path) -> Runs:
+    """Return the runs of a file, none where there is no file."""
     if not file.exists():
         return []
     runs: Runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
     return runs
 
 
-def _grid(runs: Runs, figure: str) -> str:
+def _grid(runs: Runs, ways: Sequence[Any], figure: str) -> str:
+    names = [way.name for way in ways]
+
+    def place(run: dict[str, Any]) -> tuple[int, int, int]:
+        return run["length"], names.index(run["way"]), run["seed"]
+
     rows = []
-    for (length, way), group in groupby(runs, key=lambda run: (run["length"], run["way"])):
+    for (length, way), group in groupby(sorted(runs, key=place), key=lambda run: place(run)[:2]):
         members = list(group)
-        solved = [run for run in members if run["solved"]]
         rows.append(
             [
                 length,
-                way,
-                f"{len(solved)} of {len(members)}",
-                f"{median(run['updates'] for run in solved):,.0f}" if solved else "none",
-                f"{median(run[figure] for run in members):.3g}",
-                f"{max(run['updates'] for run in members):,}",
-                f"{median(run['seconds'] for run in members):.0f}",
+                names[way],
+                f"{sum(run['solved'] for run in members)} of {len(members)}",
+                *(
+                    " ".join(form.format(run[name]) for run in members)
+                    for name, form in (
+                        ("updates", "{:,}"),
+                        (figure, "{:.3f}"),
+                        ("seconds", "{:.0f}"),
+                    )
+                ),
             ]
         )
-    names = ["steps", "how", "solved", "median updates", f"median {figure}", "most updates", "s"]
-    return table(names, rows)
+    return table(["steps", "how", "solved", "updates of each", f"{figure} of each", "s"], rows)
 
 
 def _vowels(runs: Runs) -> str:
-    best = max(runs, key=lambda run: run["cross_validated"])
-    rows = [
-        [
-            f"{run['strength']:g}{' *' if run is best else ''}",
-            f"{run['cross_validated']:.4f}",
-            f"{mean(run['test_accuracy']):.4f}",
-            " ".join(f"{score:.4f}" for score in run["test_accuracy"]),
-            f"{mean(run['seconds']):.1f}",
-        ]
-        for run in runs
-    ]
-    return table(["λ", "cross-validated", "test, mean", "test, each seed", "s"], rows)
+    rows = []
+    for run in runs:
+        scores = run.get("test_accuracy", [])
+        rows.append(
+            [
+                f"{run['rate']:g}",
+                f"{run['strength']:g}",
+                f"{run['cross_entropy']:.4f}",
+                f"{run['cross_validated']:.4f}",
+                f"**{mean(scores):.4f}**" if scores else "",
+                " ".join(f"{score:.4f}" for score in scores),
+                f"{mean(run['seconds']):.1f}" if scores else "",
+            ]
+        )
+    names = ["step", "λ", "CV cross-entropy", "CV accuracy", "test, mean", "test, each seed", "s"]
+    return table(names, rows)
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

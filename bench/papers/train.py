@@ -55,8 +55,13 @@ class Network:
         )
         return nr.head_forward(out.h_n[-1], self.params)
 
-    def step(self, batch: Batch) -> tuple[float, nr.results.UpdateInfo]:
-        """Train on a batch once; the loss before, without any penalty, and what was measured."""
+    def step(
+        self, batch: Batch, rule: nr.rules.Rule | None = None
+    ) -> tuple[float, nr.results.UpdateInfo]:
+        """Train on a batch once, with the recipe's rule or another of its kind.
+
+        The loss before, without any penalty, and what was measured.
+        """
         recipe = self.recipe
         out = nr.forward(recipe.cell, batch.x, self.params, lengths=batch.lengths)
         answer = nr.head_forward(out.h_n[-1], self.params)
@@ -69,7 +74,7 @@ class Network:
             self.params,
             grads.params | head_grads,
             self.state,
-            rule=recipe.rule,
+            rule=rule or recipe.rule,
             penalty=recipe.penalty,
             clip_norm=recipe.clip_norm,
         )
