@@ -26,11 +26,9 @@ namespace normrnn {
   extern const test::Activations kActivations; \
   }
 NORMRNN_DECLARE(baseline)
-#if defined(__x86_64__)
 NORMRNN_DECLARE(avx2)
 NORMRNN_DECLARE(avx512)
 NORMRNN_DECLARE(avx512bf16)
-#endif
 #undef NORMRNN_DECLARE
 
 namespace test {
@@ -210,9 +208,13 @@ void tests() {
   const int threads = whole ? num_threads() : 1;
   const Activations* all[] = {
       &baseline::kActivations,
-#if defined(__x86_64__)
+#if defined(NORMRNN_WITH_avx2)
       &avx2::kActivations,
+#endif
+#if defined(NORMRNN_WITH_avx512)
       &avx512::kActivations,
+#endif
+#if defined(NORMRNN_WITH_avx512bf16)
       &avx512bf16::kActivations,
 #endif
   };
