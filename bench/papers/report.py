@@ -30,7 +30,7 @@ paper finds that only clipping with Ω solves the task every time up to 200 step
 million updates. Solved: 99 % of 10,000 fresh sequences.
 
 The same here with 40,000 to 300,000 updates at most: with Ω every run finds the solution, up to 200
-steps; plain SGD stays at chance, a quarter, and clipping alone leaves some starts there. Budgets
+steps; plain SGD stays at chance, a quarter, and clipping or Ω alone leaves starts there. Budgets
 differ: the third run with Ω at 100 steps was at chance after 40,000 and was then given 150,000. A
 run that did not solve it says nothing of more updates.
 """

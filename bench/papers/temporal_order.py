@@ -1,7 +1,7 @@
 """Pascanu, Mikolov & Bengio, arXiv:1211.5063, section 4.1: the temporal-order task.
 
 A tanh network of 50 units, trained by plain stochastic gradient descent on sequences of one length:
-without anything, with clipped gradients, and with clipping and the regulariser Omega. The paper's
+without anything, with clipped gradients, with the regulariser Omega, and with both. The paper's
 figure 7: only the last finds the solution every time, up to 200 steps.
 """
 
@@ -28,7 +28,12 @@ class Way:
     omega: float | None
 
 
-WAYS = (Way("SGD", None, None), Way("SGD, clipped", CLIP, None), Way("clipped, Omega", CLIP, OMEGA))
+WAYS = (
+    Way("SGD", None, None),
+    Way("SGD, clipped", CLIP, None),
+    Way("Omega, not clipped", None, OMEGA),
+    Way("clipped, Omega", CLIP, OMEGA),
+)
 
 
 @dataclass(frozen=True)
