@@ -217,7 +217,7 @@ class HostQueue {
   }
 
   std::mt19937_64 rng_;
-  std::map<std::vector<unsigned char>, int64_t> recorded_;
+  std::map<std::string, int64_t> recorded_;
 };
 
 }  // namespace normrnn::test

@@ -54,6 +54,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -144,15 +145,14 @@ class Key {
   }
   template <class Plain>
   Key& add(const Plain* values, size_t count) {
-    const auto* from = reinterpret_cast<const unsigned char*>(values);
-    bytes_.insert(bytes_.end(), from, from + count * sizeof(Plain));
+    if (count) bytes_.append(reinterpret_cast<const char*>(values), count * sizeof(Plain));
     return *this;
   }
   bool operator==(const Key&) const = default;
-  const std::vector<unsigned char>& bytes() const { return bytes_; }
+  const std::string& bytes() const { return bytes_; }
 
  private:
-  std::vector<unsigned char> bytes_;
+  std::string bytes_;
 };
 
 }  // namespace normrnn::device
