@@ -14,14 +14,13 @@ nox.options.reuse_existing_virtualenvs = True
 ROOT = Path(__file__).parent
 BUILD_DIR = "build/dev"
 # A test that hangs is a failure, and so is a build that registered no tests.
-CTEST = ("ctest", "--test-dir", BUILD_DIR, "--no-tests=error", "--timeout", "300")
-CTEST += ("--output-on-failure",)
+CTEST = f"ctest --test-dir {BUILD_DIR} --no-tests=error --timeout 300 --output-on-failure".split()
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
 
 
 def extra(name: str) -> list[str]:
     """List an extra without the package itself, for sessions that do not need it built."""
-    project = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
-    requirements: list[str] = project["optional-dependencies"][name]
+    requirements: list[str] = PROJECT["optional-dependencies"][name]
     return [one for one in requirements if not one.startswith("normrnn")]
 
 
@@ -33,7 +32,7 @@ def dev_requirements() -> list[str]:
 def device_requirements() -> list[str]:
     """List what tests/test_device*.py need beside a package that is built already."""
     needed = [one for one in extra("test") if one.startswith(("hypothesis", "pytest"))]
-    return ["numpy>=2", *needed]
+    return [*PROJECT["dependencies"], *needed]
 
 
 def cuda_compiler() -> Path | None:
@@ -98,11 +97,15 @@ def cuda(session: nox.Session) -> None:
     if nvcc is None:
         session.skip("no nvcc here: the CUDA half was NOT compiled")
     session.install(*dev_requirements())
-    if not (nvcc.parents[1] / "include" / "cublas_v2.h").exists():
+    cublas = nvcc.parents[1]
+    if not (cublas / "include" / "cublas_v2.h").exists():
         session.install(*extra("cuda"))  # half a gigabyte, unless pip has kept it
+        found = session.run("python", "-c", "import nvidia; print(*nvidia.__path__)", silent=True)
+        cublas = Path(str(found).strip()) / "cu13"
     options = {
         "CMAKE_CUDA_COMPILER": nvcc,
         "CMAKE_CUDA_FLAGS": "-Werror=all-warnings",
+        "NORMRNN_CUBLAS_ROOT": cublas,
         "NORMRNN_CUDA": "ON",
         "NORMRNN_CUDA_SIMULATED": "OFF",
     }

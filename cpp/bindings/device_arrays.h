@@ -47,6 +47,10 @@ class DeviceScope {
   DeviceView input(const std::string& name, const py::handle& object, const Dims& dims);
   template <class T>
   DeviceView in_place(const std::string& name, const py::handle& object, const Dims& dims);
+  // The same for an array that has been looked at.
+  template <class T>
+  static void expect(const std::string& name, const DeviceView& view, const Dims& dims,
+                     bool writeable);
 
   cuda::Stream stream() const;
   const py::object& stream_owner() const { return owner_; }

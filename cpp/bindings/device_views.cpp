@@ -202,24 +202,32 @@ DeviceView DeviceScope::look(const std::string& name, const py::handle& object) 
 }
 
 template <class T>
-DeviceView DeviceScope::input(const std::string& name, const py::handle& object, const Dims& dims) {
-  DeviceView view = look(name, object);
+void DeviceScope::expect(const std::string& name, const DeviceView& view, const Dims& dims,
+                         bool writeable) {
   const char* const dtype = sizeof(T) == 4 ? "float32" : "float64";
   if (view.dtype != dtype) refuse_type(name, std::string("dtype ") + dtype, view.dtype);
   if (view.dims != dims) refuse_value(name, "shape " + text_of(dims), text_of(view.dims));
+  if (writeable && view.read_only) refuse_value(name, "a writeable array", "a read-only one");
+}
+
+template <class T>
+DeviceView DeviceScope::input(const std::string& name, const py::handle& object, const Dims& dims) {
+  DeviceView view = look(name, object);
+  expect<T>(name, view, dims, false);
   return view;
 }
 
 template <class T>
 DeviceView DeviceScope::in_place(const std::string& name, const py::handle& object,
                                  const Dims& dims) {
-  DeviceView view = input<T>(name, object, dims);
-  if (view.read_only) refuse_value(name, "a writeable array", "a read-only one");
+  DeviceView view = look(name, object);
+  expect<T>(name, view, dims, true);
   return view;
 }
 
-#define NORMRNN_INSTANTIATE(T)                                                                   \
-  template DeviceView DeviceScope::input<T>(const std::string&, const py::handle&, const Dims&); \
+#define NORMRNN_INSTANTIATE(T)                                                                    \
+  template void DeviceScope::expect<T>(const std::string&, const DeviceView&, const Dims&, bool); \
+  template DeviceView DeviceScope::input<T>(const std::string&, const py::handle&, const Dims&);  \
   template DeviceView DeviceScope::in_place<T>(const std::string&, const py::handle&, const Dims&);
 NORMRNN_INSTANTIATE(float)
 NORMRNN_INSTANTIATE(double)

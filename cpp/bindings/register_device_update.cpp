@@ -23,6 +23,7 @@ std::shared_ptr<DeviceArray> update_of(const py::list& tensors, UpdateCall<T> ca
     names.push_back(tensor[0].cast<std::string>());
     const std::string& name = names.back();
     const DeviceView whole = scope.look(label(kParam, name), tensor[1]);
+    DeviceScope::expect<T>(label(kParam, name), whole, whole.dims, true);
     Dims dims = whole.dims;
     int64_t first = 0;  // element
     if (!tensor[7].is_none()) {
@@ -39,16 +40,21 @@ std::shared_ptr<DeviceArray> update_of(const py::list& tensors, UpdateCall<T> ca
     for (const py::ssize_t dim : dims) at.size *= dim;
     at.columns = dims.empty() ? 1 : dims.back();
     at.rows = at.columns ? at.size / at.columns : 0;
-    const auto take = [&](int role, const py::handle& object, bool of_piece) {
-      const Dims& expected = of_piece ? dims : whole.dims;
-      kept.push_back(is_written(role) ? scope.in_place<T>(label(role, name), object, expected)
-                                      : scope.input<T>(label(role, name), object, expected));
-      T* const data = static_cast<T*>(kept.back().data) + (of_piece ? 0 : first);
-      const char* const begin = reinterpret_cast<const char*>(data);
-      spans.push_back({begin, begin + at.size * int64_t(sizeof(T)), role, names.size() - 1});
+    const auto keep = [&](int role, DeviceView view, int64_t begin) {
+      T* const data = static_cast<T*>(view.data) + begin;
+      const char* const bytes = reinterpret_cast<const char*>(data);
+      spans.push_back({bytes, bytes + at.size * int64_t(sizeof(T)), role, names.size() - 1});
+      kept.push_back(std::move(view));
       return data;
     };
-    at.w = take(kParam, tensor[1], false);
+    const auto take = [&](int role, const py::handle& object, bool of_piece) {
+      const Dims& expected = of_piece ? dims : whole.dims;
+      return keep(role,
+                  is_written(role) ? scope.in_place<T>(label(role, name), object, expected)
+                                   : scope.input<T>(label(role, name), object, expected),
+                  of_piece ? 0 : first);
+    };
+    at.w = keep(kParam, whole, first);
     at.g = take(kGrad, tensor[2], false);
     const auto slot_arrays = py::reinterpret_borrow<py::sequence>(tensor[3]);
     if (int(slot_arrays.size()) != slots) {

@@ -144,7 +144,7 @@ class Key {
   }
   template <class Plain>
   Key& add(const Plain* values, size_t count) {
-    bytes_.append(reinterpret_cast<const char*>(values), count * sizeof(Plain));
+    if (count) bytes_.append(reinterpret_cast<const char*>(values), count * sizeof(Plain));
     return *this;
   }
   bool operator==(const Key&) const = default;

@@ -21,7 +21,7 @@ from normrnn.results import UpdateInfo
 from normrnn.rules import Rule
 
 _MOST_KEPT = 8
-_kept: OrderedDict[tuple[int, int], tuple[Plan, list[Any]]] = OrderedDict()
+_kept: OrderedDict[tuple[int, int, int | None], tuple[Plan, list[Any]]] = OrderedDict()
 
 
 def zeros_like(name: str, w: Any) -> Any:
@@ -118,7 +118,9 @@ def _update(
             f"{', '.join(sorted(kinds))}, which looks at whole matrices"
         )
     on = library.stream(stream)
-    elements = _uploaded(plan, library.device)
+    if on[0] is None:
+        on = next((_core.device_facts(name, w)[1] for name, w in params.items()), None), None
+    elements = _uploaded(plan, library.device, on)
     slots = [state[slot] for slot in rule.slots]
     tensors = [
         (
@@ -185,11 +187,14 @@ def _shape_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.broadcast_to(np.zeros((), dtype), shape)
 
 
-def _uploaded(plan: Plan, device: int) -> list[Any]:
-    """Return the plan's penalties of weights with their arrays on the device, copied once."""
+def _uploaded(plan: Plan, device: int, on: tuple[int | None, object]) -> list[Any]:
+    """Return the plan's penalties of weights with their arrays on the device, copied once.
+
+    For each stream of its own: what is dropped then goes in the order of those who used it.
+    """
     if all(one is None or (one[2] is None and one[3] is None) for one in plan.elements):
         return plan.elements
-    key = id(plan.elements), device
+    key = id(plan.elements), device, on[0]
     found = _kept.get(key)
     if found is not None:
         return found[1]
@@ -197,14 +202,12 @@ def _uploaded(plan: Plan, device: int) -> list[Any]:
     def copy(array: NDArray[Any] | None) -> DeviceArray | None:
         if array is None:
             return None
-        there = np.ascontiguousarray(array)
-        return _core.device_from_host("penalty", there, device, None, None)
+        return _core.device_from_host("penalty", np.ascontiguousarray(array), device, *on)
 
     elements = [
         None if one is None else (*one[:2], copy(one[2]), copy(one[3]), one[4])
         for one in plan.elements
     ]
-    _core.synchronize(device, None)  # from now on they are there for every stream
     _kept[key] = plan, elements
     while len(_kept) > _MOST_KEPT:
         _kept.popitem(last=False)
