@@ -77,10 +77,12 @@ def test_agrees_with_float64(
         poison(list(expected.values()))
         found = results(place, problem, given, **options)
         again = results(place, problem, given, **options)
+        norms = {name: float(np.linalg.norm(array)) for name, array in expected.items()}
+        # A gradient of one number or two may be a sum that cancels: then it is the others that say
+        # how large its terms are.
+        least = max(norms.values()) if batch * hidden < 16 else 1e-30
         for name, array in found.items():
             assert array.tobytes() == again[name].tobytes(), (name, precision, seed)
-            norm = max(float(np.linalg.norm(expected[name])), 1e-30)
-            apart = float(np.linalg.norm(array.astype(np.float64) - expected[name])) / norm
-            # Of few numbers some may cancel.
-            limit = bound * problem.amplification * (10 if batch * hidden < 16 else 1)
-            assert apart <= limit, (name, precision, apart, seed)
+            apart = float(np.linalg.norm(array.astype(np.float64) - expected[name]))
+            apart /= max(norms[name], least)
+            assert apart <= bound * problem.amplification, (name, precision, apart, seed)
