@@ -58,7 +58,8 @@ add_library(normrnn_cuda OBJECT
 target_include_directories(normrnn_cuda PRIVATE cpp/include cpp/src ${NORMRNN_CUBLAS_INCLUDE})
 target_compile_options(normrnn_cuda PRIVATE
   --extended-lambda --expt-relaxed-constexpr -Xcompiler=-Wall,-Wextra)
-set(normrnn_cuda_libraries CUDA::cudart_static ${NORMRNN_CUBLAS_LIBRARY})
+# For linking alone: headers of CUDA are not for the rest of the core, which would be compiled anew.
+set(normrnn_cuda_libraries "$<LINK_ONLY:CUDA::cudart_static>" ${NORMRNN_CUBLAS_LIBRARY})
 # Where an installed extension module looks for cuBLAS: in the wheel beside it, or where it was found.
 get_filename_component(normrnn_cublas_folder ${NORMRNN_CUBLAS_LIBRARY} DIRECTORY)
 set(normrnn_cuda_rpath "$ORIGIN/../nvidia/cu13/lib" ${normrnn_cublas_folder})
