@@ -238,7 +238,8 @@ def forward(
         lengths = lengths.astype(np.int64, copy=False)
     if dropout is not None and not isinstance(dropout, Dropout):
         raise TypeError(f"dropout: expected a Dropout or None, got {type(dropout).__name__}")
-    if not is_host(device) or on_device(x):
+    plainly_host = device is None and isinstance(x, np.ndarray)  # the first look of small calls
+    if not plainly_host and (not is_host(device) or on_device(x)):
         return on_gpu.forward(
             cell,
             x,
@@ -254,7 +255,8 @@ def forward(
             seed=seed,
             training=training,
         )
-    _no_stream(stream)
+    if stream is not None:
+        _refuse_stream(stream)
     weights = params.handle if isinstance(params, FrozenParams) else params
     y, states, tape = _core.forward(
         cell,
@@ -348,13 +350,13 @@ def backward(
     if clip_state is not None:
         clip_state = positive("clip_state", clip_state)
     terms = None
-    known = isinstance(tape, _core.Tape | _core.DeviceTape)  # else the core refuses the tape
-    if state_penalty is not None and known:
-        resolved = resolve(state_penalty, tape.cell, tape.runs)
+    if state_penalty is not None and isinstance(tape, _core.Tape | _core.DeviceTape):
+        resolved = resolve(state_penalty, tape.cell, tape.runs)  # other tapes the core refuses
         terms = [[(one.kernel, one.scalars()) for one in run] for run in resolved]
     if isinstance(tape, _core.DeviceTape):
         return on_gpu.backward(tape, dy, (dh_n, dc_n), terms, clip_state, stream)
-    _no_stream(stream)
+    if stream is not None:
+        _refuse_stream(stream)
     params, dx, d_initial, h_norm, h_norm_clipped, penalty = _core.backward(
         tape, dy, dh_n, dc_n, terms, clip_state, num_threads
     )
@@ -362,10 +364,9 @@ def backward(
     return Gradients(params, dx, d_initial[0], dc0, h_norm, h_norm_clipped, penalty)
 
 
-def _no_stream(stream: object) -> None:
-    if stream is not None:
-        got = type(stream).__name__
-        raise TypeError(f"stream: expected None for arrays in the memory of the host, got {got}")
+def _refuse_stream(stream: object) -> None:
+    got = type(stream).__name__
+    raise TypeError(f"stream: expected None for arrays in the memory of the host, got {got}")
 
 
 def head_forward(h: Array, params: Mapping[str, Array], *, num_threads: int | None = None) -> Array:
