@@ -1,7 +1,7 @@
 """Forward pass and back-propagation through time, with the output head.
 
 Thin: the compiled core checks every array, with its name, and does the work without the GIL. Arrays
-on a GPU take their way through normrnn.device. Long for what is said of each argument, not for code.
+on a GPU take their way through normrnn.device. Long for what it says of each argument.
 """
 
 from __future__ import annotations
