@@ -105,23 +105,25 @@ NORMRNN_INLINE Vec<T> abs_of(Vec<T> x) {
   return (Vec<T>)((I)x & ~(I)splat(T(-0.0)));
 }
 
-// tanh|x| = e / (e + 2) with e = exp(2|x|) - 1: no cancellation at either end. Three roundings of a
-// small e can add up to 2.4 units in the last place of float32, where the polynomial takes over.
+// tanh|x| = e / (e + 2) with e = exp(2|x|) - 1: no cancellation at either end. Three roundings of a small
+// e add up to 2.6 units in the last place of float32. e/2 - (e/2) e / (e + 2) is the same, and the
+// quotient's roundings count little in it; without FMA what the sum e was rounded by is put back, too.
 template <class T>
 NORMRNN_INLINE Vec<T> tanh_of(Vec<T> x) {
   using I = typename Simd<T>::I;
   const I sign = (I)splat(T(-0.0));
-  const Vec<T> size = abs_of<T>(x), twice = size * T(2);
+  const Vec<T> size = abs_of<T>(x);
   Vec<T> scale, tail;
-  split_exp<T>(min(splat(ExpTraits<T>::kTanhLimit), twice), scale, tail);
+  split_exp<T>(min(splat(ExpTraits<T>::kTanhLimit), size + size), scale, tail);
   const Vec<T> e = scale * tail + (scale - T(1));
   Vec<T> result = e / (e + T(2));
-  if constexpr (sizeof(T) == 4) {  // minimax for z = x^2 <= 0.125, found as kExpTerms
-    const Vec<T> z = size * size;
-    Vec<T> sum = z * 0.019403715905411f - 0.053720354703385f;
-    sum = sum * z + 0.13332347323548f;
-    sum = sum * z - 0.33333321341317f;
-    result = size < 0.35f ? size * z * sum + size : result;
+  if constexpr (sizeof(T) == 4) {
+    const Vec<T> half = e * T(0.5);
+    Vec<T> less = half * result;
+#if !defined(__FMA__) && !defined(__FP_FAST_FMAF)
+    less -= (scale * tail - (e - (scale - T(1)))) * T(0.35);
+#endif
+    result = size < T(0.35) ? half - less : result;
   }
   return (Vec<T>)(((I)x & sign) | (I)result);
 }

@@ -29,6 +29,21 @@ void check_tasks(int workers) {
   for (const std::atomic<int>& count : done) CHECK(count == 1);
 }
 
+// Short jobs one behind the other: who comes late to one finds the next or none, never a job that is
+// over, and nobody waits for those who sleep.
+void check_late(int workers) {
+  for (int round = 0; round < 2000; ++round) {
+    std::atomic<int> done{0};
+    CHECK(team(
+        workers,
+        [&](Worker& worker) {
+          while (worker.next() < 3) ++done;
+        },
+        TaskKind::kExact));
+    CHECK(done == 3);
+  }
+}
+
 void check_barriers(int workers) {
   std::atomic<int> arrived{0};
   std::atomic<bool> early{false};
@@ -70,7 +85,13 @@ void check_interrupt() {
     worker.barrier();
   }));
   std::atomic<int> finished{0};
-  CHECK(team(2, [&](Worker& worker) { finished += !worker.cancelled(1 << 30); }, TaskKind::kExact));
+  CHECK(team(
+      2,
+      [&](Worker& worker) {
+        finished += !worker.cancelled(1 << 30);
+        worker.barrier();
+      },
+      TaskKind::kExact));
   CHECK(finished == 2);
   set_interrupt_check(nullptr);
 }
@@ -117,6 +138,7 @@ void check_fork() {
 void tests() {
   for (const int workers : {1, 2, 3, 7}) {
     check_tasks(workers);
+    check_late(workers);
     check_barriers(workers);
   }
   check_callers();

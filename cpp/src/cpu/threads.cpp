@@ -30,7 +30,9 @@ using SteadyClock = std::chrono::steady_clock;
 constexpr int64_t kQuantum = 1 << 22;  // multiply-adds between looks at the clock: well under 1 ms
 constexpr auto kInterruptPeriod = std::chrono::milliseconds(20);
 constexpr unsigned kSpinsToYield = 1 << 12;  // a waiter that shares its core lets the others go on
-constexpr int kSpinsToPark = 1 << 14;        // some 100 us: longer than the gap between two calls
+constexpr auto kSpinTime =
+    std::chrono::microseconds(200);        // longer than the gap between most calls
+constexpr unsigned kSpinsToLook = 1 << 6;  // at the clock
 
 // Barriers that had to yield before a job counts as crowded, and for how long that is believed.
 constexpr int kLateBarriers = 4;
@@ -230,15 +232,25 @@ class Pool {
     }
     job.run(0);
     for (int i = 0; i < job.size - 1; ++i) {
+      Job* offered = &job;
+      if (job.kind == TaskKind::kExact &&
+          seats_[i]->job.compare_exchange_strong(offered, nullptr, std::memory_order_acquire)) {
+        continue;  // this worker was asleep, and now has nothing to do
+      }
       job.wait(0, [&] { return seats_[i]->job.load(std::memory_order_acquire) == nullptr; });
     }
     return true;
   }
 
  private:
+  // A job is offered here, and taken by putting taken() in its place; then nobody may withdraw it.
   struct alignas(64) Seat {
     std::atomic<Job*> job{nullptr};
   };
+  static Job* taken() {
+    static Job mark{};
+    return &mark;
+  }
 
   void grow(int count) {
     while (int(seats_.size()) < count) {
@@ -258,15 +270,17 @@ class Pool {
 
   static void serve(Seat* seat, int rank) {
     for (;;) {
-      Job* job = nullptr;
-      const int spins_to_park = rank < cpus() ? kSpinsToPark : 0;
-      for (int spins = 0; !(job = seat->job.load(std::memory_order_acquire)); ++spins) {
-        if (spins < spins_to_park) {
-          relax();
-        } else {
+      Job* job = seat->job.load(std::memory_order_acquire);
+      const auto last =
+          SteadyClock::now() + (rank < cpus() ? kSpinTime : SteadyClock::duration::zero());
+      for (unsigned spins = 1; !job; ++spins) {
+        if (spins % kSpinsToLook == 0 && SteadyClock::now() > last) {
           seat->job.wait(nullptr, std::memory_order_acquire);
         }
+        relax();
+        job = seat->job.load(std::memory_order_acquire);
       }
+      if (!seat->job.compare_exchange_strong(job, taken(), std::memory_order_acquire)) continue;
       job->run(rank);
       seat->job.store(nullptr, std::memory_order_release);
     }
