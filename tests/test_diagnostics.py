@@ -559,6 +559,24 @@ NORMS = np.ones((2, 5))
             ValueError,
             "params: expected 4 hidden units, got 5",
         ),
+        (
+            "dead_units",
+            (TAPE, nr.init_params("gru", 3, 4, num_layers=2)),
+            ValueError,
+            "params: expected layers and directions ('l0',), got ('l0', 'l1')",
+        ),
+        (
+            "spectral_norm",
+            (np.eye(2), np.array([1.0, math.nan])),
+            ValueError,
+            "state: expected finite numbers, got others",
+        ),
+        (
+            "jacobian_norms",
+            ("gru", np.ones((2, 1, 3)), nr.init_params("gru", 3, 4, dtype="float64"), 1),
+            TypeError,
+            "lags: expected a sequence of integers, got int",
+        ),
     ],
 )
 def test_what_is_refused(

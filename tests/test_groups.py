@@ -760,6 +760,19 @@ def test_a_matrix_that_is_not_finite(penalty: Any) -> None:
     assert_unchanged(before, arguments)
 
 
+@pytest.mark.parametrize("penalty", [nr.SpectralCap(1.0), nr.Prox(nr.NuclearNorm(0.1))])
+@pytest.mark.parametrize("gradient", [np.nan, -3e38])
+def test_a_matrix_that_the_step_makes_not_finite_has_no_prox(penalty: Any, gradient: float) -> None:
+    w, g = np.zeros((2, 3, 3), np.float32)
+    w[0, 0], g[0, 0] = 3e38, gradient
+    params = {"other": np.ones(3, np.float32), "w": w}
+    grads = {"other": np.ones(3, np.float32), "w": g}
+    with np.errstate(over="ignore", invalid="ignore"):
+        nr.update(params, grads, rule=nr.SGD(1.0), penalty={"w": penalty}, check_finite=False)
+    assert not np.isfinite(w[0, 0])
+    np.testing.assert_array_equal(params["other"], 0)
+
+
 def test_parameters_that_are_no_arrays_of_numbers() -> None:
     for penalty in (None, nr.GroupLasso(0.1), nr.L1(0.1, weights=np.ones(1)), nr.NuclearNorm(0.1)):
         with pytest.raises(TypeError, match=r"^params\['w'\]: expected a numpy.ndarray, got list$"):

@@ -476,6 +476,13 @@ def test_groups_are_checked(name: str) -> None:
         cls(**one, weights=np.ones(2)).prox(np.eye(3), 0.1)
 
 
+def test_a_centre_is_finite() -> None:
+    with pytest.raises(
+        ValueError, match=r"^center: expected finite numbers, got nan at index \(0, 1\)$"
+    ):
+        L2(0.1, center=np.array([[-1.0, np.nan]]))
+
+
 @pytest.mark.parametrize("name", [n for n in PENALTIES if has(REGISTRY[n], "weights")])
 def test_weights_are_factors(name: str) -> None:
     cls = REGISTRY[name]

@@ -267,8 +267,15 @@ except ImportError as error:
             "spectrum",
             (np.full((2, 2), np.nan),),
             ValueError,
-            "W: expected finite floating-point numbers, got float64",
+            "W: expected finite numbers, got nan",
         ),
+        (
+            "spectrum",
+            (np.eye(2, dtype=int),),
+            TypeError,
+            "W: expected a floating-point dtype, got int64",
+        ),
+        ("norms", (nr.Monitor(), 3), TypeError, "names: expected a name or a sequence, got int"),
     ],
 )
 def test_what_is_refused(
@@ -284,7 +291,7 @@ def test_options_that_are_refused() -> None:
         plots.lambda_path([1.0], [[1.0]], labels=["a", "b"])
     with pytest.raises(TypeError, match=r"\Alabels: expected None beside a mapping of values"):
         plots.lambda_path([1.0], {"a": [1.0]}, labels=["a"])
-    with pytest.raises(ValueError, match=r"\Abest: expected a finite number > 0, got -1\Z"):
+    with pytest.raises(ValueError, match=r"\Abest: expected a finite number > 0, got -1.0\Z"):
         plots.lambda_path([1.0], [1.0], best=-1)
     with pytest.raises(ValueError, match=r"\Aname: expected one of \[.*\], got 'weight_hh_l7'\Z"):
         plots.spectrum(nr.init_params("gru", 3, 4), name="weight_hh_l7")

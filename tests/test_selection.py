@@ -138,6 +138,7 @@ def test_a_step_from_zero_stays_above_lambda_max_and_leaves_below(cell: str, pen
             "penalty: expected one that can hold weights",
         ),
         ([0.0], [1.0, 2.0], nr.L1(1.0), ValueError, "grads['weight']: expected shape (1,), got"),
+        ([0.0], [np.nan], nr.L1(1.0), ValueError, "grads['weight']: expected finite numbers, got"),
     ],
 )
 def test_lambda_max_errors(
@@ -314,6 +315,20 @@ def test_choices() -> None:
             ValueError,
             "validation_loss: expected at least one number, got none",
         ),
+        ({"lambdas": "ab"}, TypeError, "lambdas: expected numbers, got 'ab'"),
+        ({"penalty": nr.L1(0.1)}, TypeError, "penalty: expected a callable, got L1"),
+        ({"params": np.zeros(1)}, TypeError, "params: expected a mapping, got ndarray"),
+        ({"train_loss": 1.0}, TypeError, "train_loss: expected a callable, got float"),
+        (
+            {"train_loss": lambda p: [1.0, 2.0]},
+            ValueError,
+            "train_loss: expected one number, got shape (2,)",
+        ),
+        (
+            {"validation_loss": lambda p: "low"},
+            TypeError,
+            "validation_loss: expected numbers, got 'low'",
+        ),
     ],
 )
 def test_path_errors(change: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -338,6 +353,10 @@ def test_trainer_errors() -> None:
         nr.selection.trainer(gradient, nr.SGD(0.1), 0)
     with pytest.raises(ValueError, match="tol: expected a finite number >= 0"):
         nr.selection.trainer(gradient, nr.SGD(0.1), 1, tol=-1.0)
+    with pytest.raises(TypeError, match="gradient: expected a callable, got NoneType"):
+        nr.selection.trainer(None, nr.SGD(0.1), 1)
+    with pytest.raises(ValueError, match="clip_norm: expected a finite number > 0, got -1"):
+        nr.selection.trainer(gradient, nr.SGD(0.1), 1, clip_norm=-1.0)
 
 
 # Hypergradients
@@ -564,6 +583,11 @@ def test_log_step() -> None:
             "strength: expected a number (see at), got a function of the step",
         ),
         (
+            lambda p: selection.log_step("L1", {}, 1.0),
+            TypeError,
+            "penalty: expected a penalty, got str",
+        ),
+        (
             lambda p: selection.hypergradient({("*", "L2.strength"): p}, {}),
             ValueError,
             "validation_grads: expected 'weight', got none",
@@ -617,7 +641,7 @@ def test_windows_are_those_of_time_series_split() -> None:
 def test_windows_respect_time(steps: int, folds: int, gap: int, data: st.DataObject) -> None:
     size = data.draw(st.none() | st.integers(1, 9))
     if folds * (size or max(1, steps // (folds + 1))) + gap + 1 > steps:
-        with pytest.raises(ValueError, match="steps: expected at least"):
+        with pytest.raises(ValueError, match="steps: expected some to train on"):
             windows(steps, folds, gap=gap, test_size=size)
         return
     found = windows(steps, folds, gap=gap, test_size=size)
@@ -677,7 +701,13 @@ def test_nothing_from_the_future_is_seen(axis: int) -> None:
         ({"folds": 1.5}, TypeError, "folds: expected an integer, got float"),
         ({"gap": -1}, ValueError, "gap: expected an integer >= 0, got -1"),
         ({"test_size": 0}, ValueError, "test_size: expected an integer >= 1, got 0"),
-        ({"folds": 3, "gap": 3}, ValueError, "steps: expected at least 13 for 3 folds, got 12"),
+        (
+            {"folds": 3, "gap": 3},
+            ValueError,
+            "steps: expected some to train on before 3 windows of 3 and a gap of 3, got 12",
+        ),
+        ({"score": None}, TypeError, "score: expected a callable, got NoneType"),
+        ({"score": lambda *_: "low"}, TypeError, "score: expected numbers, got 'low'"),
     ],
 )
 def test_cross_validate_errors(

@@ -267,6 +267,23 @@ def test_errors(arguments: Any, error: type[Exception], message: str) -> None:
         nr.shrink(cell, params, **options)
 
 
+@pytest.mark.parametrize(
+    ("arrays", "error", "message"),
+    [
+        ({"more": np.ones(4)}, ValueError, "arrays: expected names of parameters, got 'more'"),
+        ({"weight_hy": [[1]]}, TypeError, "weight_hy: expected an ndarray, got list"),
+        (
+            {"weight_hh_l0": np.ones((6, 2))},
+            ValueError,
+            "weight_hh_l0: expected shape (12, 4), got (6, 2)",
+        ),
+    ],
+)
+def test_slots_of_another_network(arrays: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        nr.shrink("gru", GOOD).take_params(arrays)
+
+
 @pytest.mark.parametrize("shape", [(1, 3), (2, 1, 4), (1, 1, 5)])
 def test_states_of_another_shape(shape: tuple[int, ...]) -> None:
     message = re.escape(f"states: expected shape (1, B, 4), got {shape}")

@@ -40,6 +40,8 @@ class Shrunk:
         Whether an output depends on the unit. The others fill their layer up to H' units.
     heads : tuple of str
         The heads that were shrunk along.
+    old_shapes : dict of str to tuple of int
+        The parameters' shapes before.
     """
 
     params: dict[str, Array]
@@ -49,14 +51,15 @@ class Shrunk:
     kept: NDArray[np.intp]
     live: NDArray[np.bool_]
     heads: tuple[str, ...]
+    old_shapes: dict[str, tuple[int, ...]]
 
     def take_states(self, states: Array) -> Array:
         """Select the kept units of h0, c0, h_n or c_n: [L*D, B, H] becomes [L*D, B, H'].
 
         Raises
         ------
-        ValueError
-            If the array does not have this shape.
+        TypeError, ValueError
+            If it is no array of this shape.
 
         Examples
         --------
@@ -67,6 +70,8 @@ class Shrunk:
         array([[[10, 11, 13]]])
         """
         runs, old = len(self.kept), self.old_hidden_size
+        if not isinstance(states, np.ndarray):
+            raise TypeError(f"states: expected an ndarray, got {type(states).__name__}")
         if states.ndim != 3 or states.shape[::2] != (runs, old):
             raise ValueError(f"states: expected shape ({runs}, B, {old}), got {states.shape}")
         return np.take_along_axis(states, self.kept[:, None, :], axis=2)
@@ -76,6 +81,11 @@ class Shrunk:
 
         For what accompanies parameters: a rule's slots (``state["exp_avg"]``), the centre of an
         `L2`, gradients.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name is not a parameter's, or what it names is no array of the old shape.
 
         Examples
         --------
@@ -87,6 +97,13 @@ class Shrunk:
         >>> velocity["weight_hh_l0"].shape, velocity["weight_hy"].shape
         ((12, 3), (1, 3))
         """
+        for name, w in arrays.items():
+            if name not in self.old_shapes:
+                raise ValueError(f"arrays: expected names of parameters, got {name!r}")
+            if not isinstance(w, np.ndarray):
+                raise TypeError(f"{name}: expected an ndarray, got {type(w).__name__}")
+            if w.shape != self.old_shapes[name]:
+                raise ValueError(f"{name}: expected shape {self.old_shapes[name]}, got {w.shape}")
         return _take(arrays, self.kept, self.old_hidden_size, self.directions, self.heads)
 
 
@@ -186,7 +203,8 @@ def shrink(
     kept = np.sort(np.argsort(~alive, axis=1, kind="stable")[:, :size], axis=1)
     smaller = _take(params, kept, hidden, directions, names)
     alive = np.take_along_axis(alive, kept, axis=1)
-    return Shrunk(smaller, size, hidden, directions, kept, alive, names)
+    shapes = {name: w.shape for name, w in params.items()}
+    return Shrunk(smaller, size, hidden, directions, kept, alive, names, shapes)
 
 
 def _check(

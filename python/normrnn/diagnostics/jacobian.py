@@ -118,6 +118,8 @@ def jacobian_norms(
     for name in chosen:
         if name not in everything:
             raise ValueError(f"names: expected some of {list(everything)}, got {name!r}")
+    if not isinstance(lags, Sequence | np.ndarray):
+        raise TypeError(f"lags: expected a sequence of integers, got {type(lags).__name__}")
     steps = [integer("lags", k, 1) for k in lags]
     places, probes = integer("places", places, 1), integer("probes", probes, 1)
     iterations = integer("iterations", iterations, 0)

@@ -57,7 +57,9 @@ def spectral_norm(
     W : ndarray, [rows, columns]
         A matrix; a vector counts as one column.
     state : ndarray, [columns], optional
-        ``state`` of an earlier result, for weights not far from these.
+        ``state`` of an earlier result, for weights not far from these. Where another direction has
+        just overtaken that one, it can be some calls before this is seen, and until then σ₁ is a
+        per cent or two too small.
     tol : float
         Largest residual relative to σ₁. The value's own error is about the square of that.
     max_steps : int
@@ -93,6 +95,8 @@ def spectral_norm(
     if state is not None and (not isinstance(state, np.ndarray) or state.shape != (columns,)):
         got = state.shape if isinstance(state, np.ndarray) else type(state).__name__
         raise ValueError(f"state: expected an array of shape ({columns},), got {got}")
+    if state is not None and not np.all(np.isfinite(state)):
+        raise ValueError("state: expected finite numbers, got others")
     v = unit(np.random.default_rng(0).standard_normal((columns,)))
     if state is not None:
         v = unit(unit(state.astype(np.float64)) + NOISE * v)
@@ -117,7 +121,8 @@ def spectral_radius(W: Array, *, tol: float = 1e-3) -> float:
     W : ndarray, [H, H]
         A square matrix; a vector [H] counts as a diagonal.
     tol : float
-        The result is at most 1 + tol times too large, and but for rounding never too small.
+        The result is at most 1 + tol times too large, for κ up to 1/u, and but for rounding never
+        too small.
 
     Returns
     -------

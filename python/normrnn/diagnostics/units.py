@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normrnn._numbers import non_negative
-from normrnn.diagnostics._names import Array, hidden_of, params_in, run_names, tape_in
+from normrnn.diagnostics._names import Array, hidden_of, run_names, runs_of, tape_in
 from normrnn.diagnostics.gates import RELU, gates_of
 
 __all__ = ["DeadUnits", "dead_units"]
@@ -94,9 +94,11 @@ def dead_units(
 def _unread(
     params: Mapping[str, Array], names: tuple[str, ...], directions: int, hidden: int
 ) -> NDArray[np.bool_]:
-    params_in(params)
     if hidden_of(params) != hidden:
         raise ValueError(f"params: expected {hidden} hidden units, got {hidden_of(params)}")
+    there, _ = runs_of(params)
+    if there != names:
+        raise ValueError(f"params: expected layers and directions {names}, got {there}")
     unread = np.zeros((len(names), hidden), np.bool_)
     for i, name in enumerate(names):
         own = params[f"weight_hh_{name}"]

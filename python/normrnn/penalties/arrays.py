@@ -16,31 +16,25 @@ Arrays: TypeAlias = NDArray[Any] | Mapping[str, NDArray[Any]] | None
 P = TypeVar("P", bound=Penalty)
 
 
-def keep(penalty: Penalty, field: str) -> None:
-    """Replace the arrays in a field of a frozen dataclass by copies."""
+def keep(penalty: Penalty, field: str, least: float = -np.inf) -> None:
+    """Replace the arrays in a field of a frozen dataclass by copies.
+
+    Raises
+    ------
+    ValueError
+        If a number in them is not finite, or below the least.
+    """
     given = getattr(penalty, field)
     if isinstance(given, Mapping):
-        object.__setattr__(
-            penalty, field, {name: _copy(f"{field}[{name}]", a) for name, a in given.items()}
-        )
+        kept = {name: _copy(f"{field}[{name}]", a, least) for name, a in given.items()}
+        object.__setattr__(penalty, field, kept)
     elif given is not None:
-        object.__setattr__(penalty, field, _copy(field, given))
+        object.__setattr__(penalty, field, _copy(field, given, least))
 
 
 def keep_factors(penalty: Penalty, field: str) -> None:
-    """Do so, and refuse factors that are not finite or below zero."""
-    keep(penalty, field)
-    held = getattr(penalty, field)
-    for name, array in held.items() if isinstance(held, Mapping) else [(None, held)]:
-        if array is None:
-            continue
-        wrong = np.argwhere(~((array >= 0) & (array < np.inf)))
-        if len(wrong):
-            at = tuple(wrong[0].tolist())
-            argument = field if name is None else f"{field}[{name}]"
-            raise ValueError(
-                f"{argument}: expected finite numbers >= 0, got {array[at]} at index {at}"
-            )
+    """Do so with factors, which are not below zero."""
+    keep(penalty, field, 0.0)
 
 
 def bind(penalty: P, name: str, *names_of_fields: str) -> P:
@@ -93,10 +87,17 @@ def factors_for(
     return np.ascontiguousarray(spread, w.dtype)
 
 
-def _copy(argument: str, given: object) -> NDArray[Any]:
+def _copy(argument: str, given: object, least: float) -> NDArray[Any]:
     if not isinstance(given, np.ndarray):
         raise TypeError(f"{argument}: expected an ndarray, got {type(given).__name__}")
     frozen = np.array(given, order="C")
+    wrong = np.argwhere(~((frozen >= least) & (np.abs(frozen) < np.inf)))
+    if len(wrong):
+        at = tuple(wrong[0].tolist())
+        floor = "" if least == -np.inf else f" >= {least:g}"
+        raise ValueError(
+            f"{argument}: expected finite numbers{floor}, got {frozen[at]} at index {at}"
+        )
     frozen.flags.writeable = False
     return frozen
 

@@ -67,13 +67,18 @@ class MatrixTerms:
             )
 
     def finish(self, info: UpdateInfo) -> UpdateInfo:
-        """Take the prox steps, keep what iterations start from, and return the sums with them."""
+        """Take the prox steps, keep what iterations start from, and return the sums with them.
+
+        A matrix that the rule's step has made NaN or infinite has no prox, and stays so.
+        """
         if any(self.vectors.values()):
             self.state.setdefault("vectors", {}).update(self.vectors)
         if not self.after and not self.value:
             return info
         update_squares, param_squares = info.update_norm**2, info.param_norm**2
         for penalty, w, before in self.after:
+            if not np.all(np.isfinite(w)):
+                continue
             stepped = w.copy()
             w[...] = penalty.prox(stepped, self.rule.prox_step)
             update_squares += _squares(w - before) - _squares(stepped - before)

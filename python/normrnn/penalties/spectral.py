@@ -25,7 +25,9 @@ class SpectralNorm(MatrixPenalty):
         Factor >= 0, or a function from the number of the update to one.
     tolerance : float
         Vectors are good enough when ||W^T u - sigma_1 v|| <= tolerance * sigma_1, > 0; the value is
-        then off by the square of it, divided by how far apart the singular values are.
+        then off by the square of it, divided by how far apart the singular values are. With a
+        `state`, a direction that has just overtaken the old one may take some ten updates to be
+        found, and sigma_1 is a per cent or two too small until then.
 
     References
     ----------

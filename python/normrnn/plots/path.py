@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from normrnn._numbers import positive
 from normrnn.plots._style import GREY, Lines, Plot, axes_for, label_ends, line_style
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ def lambda_path(
     x = np.asarray(lambdas, np.float64)
     if x.ndim != 1 or not x.size or not (np.isfinite(x) & (x > 0)).all():
         raise ValueError(f"lambdas: expected finite numbers > 0, [K], got {lambdas!r}")
-    if best is not None and not (np.isfinite(best) and best > 0):
-        raise ValueError(f"best: expected a finite number > 0, got {best}")
+    if best is not None:
+        best = positive("best", best)
     lines = _by_label(values, labels, len(x))
     order = np.argsort(x, kind="stable")
     drawn = Lines(x[order], {label: y[order] for label, y in lines.items()})

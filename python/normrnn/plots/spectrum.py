@@ -102,8 +102,10 @@ def _matrices(W: Array | Mapping[str, Array], name: str) -> dict[str, Array]:
 
 
 def _eigenvalues(label: str, w: Array) -> NDArray[np.complex128]:
-    if w.dtype.kind != "f" or not np.isfinite(w).all():
-        raise ValueError(f"{label}: expected finite floating-point numbers, got {w.dtype}")
+    if w.dtype.kind != "f":
+        raise TypeError(f"{label}: expected a floating-point dtype, got {w.dtype}")
+    if not np.isfinite(w).all():
+        raise ValueError(f"{label}: expected finite numbers, got {w[~np.isfinite(w)][0]}")
     if w.ndim == 1:
         return w.astype(np.complex128)  # a diagonal
     if w.ndim != 2 or w.shape[0] != w.shape[1]:

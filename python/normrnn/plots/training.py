@@ -80,6 +80,8 @@ def norms(
     """
     if not isinstance(monitor, Monitor):
         raise TypeError(f"monitor: expected a Monitor, got {type(monitor).__name__}")
+    if not isinstance(names, str | Sequence):
+        raise TypeError(f"names: expected a name or a sequence, got {type(names).__name__}")
     history = monitor.history
     chosen: dict[str, NDArray[np.float64]] = {}
     for pattern in [names] if isinstance(names, str) else names:

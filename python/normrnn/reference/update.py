@@ -160,7 +160,7 @@ def update(
     after = groups.prox(after, steps)
     for i, piece in enumerate(pieces):
         for one, prox in terms[i]:
-            if prox and isinstance(one, MatrixPenalty):
+            if prox and isinstance(one, MatrixPenalty) and np.all(np.isfinite(after[i])):
                 after[i] = one.prox(after[i], steps[i])
         piece_of(params[piece.name], piece)[...] = after[i]
 

@@ -9,7 +9,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from normrnn.selection.curve import Curve, check_lambdas, mean_and_error
+from normrnn.selection.curve import (
+    Curve,
+    check_callables,
+    check_lambdas,
+    loss_of,
+    mean_and_error,
+)
 
 Array = NDArray[Any]
 Model = TypeVar("Model")
@@ -87,9 +93,11 @@ def expanding_window(
         if value < smallest:
             raise ValueError(f"{argument}: expected an integer >= {smallest}, got {value}")
     size = steps // (folds + 1) if test_size is None else test_size
-    needed = folds * max(size, 1) + gap + 1
-    if steps < needed:
-        raise ValueError(f"steps: expected at least {needed} for {folds} folds, got {steps}")
+    if size < 1 or steps <= folds * size + gap:
+        raise ValueError(
+            f"steps: expected some to train on before {folds} windows of {max(size, 1)} and a gap "
+            f"of {gap}, got {steps}"
+        )
     # A generator of its own, so that errors come at the call and not at the first fold.
     starts = range(steps - folds * size, steps, size)
     return ((slice(0, start - gap), slice(start, start + size)) for start in starts)
@@ -157,6 +165,7 @@ def cross_validate(
     >>> result.fold_loss.shape, result.best
     ((3, 3), 2)
     """
+    check_callables(fit=fit, score=score)
     strengths = check_lambdas(lambdas)
     if isinstance(axis, bool) or axis not in (0, 1):
         raise ValueError(f"axis: expected 0 or 1, got {axis!r}")
@@ -183,7 +192,7 @@ def cross_validate(
         row = []
         for strength in strengths.tolist():
             model = fit(*seen, strength, model)
-            row.append(float(score(model, *judged, test)))
+            row.append(loss_of("score", score(model, *judged, test)))
         losses.append(row)
     fold_loss = np.array(losses)
     means, errors = mean_and_error(fold_loss.T)

@@ -59,7 +59,7 @@ class Curve:
 
 def check_lambdas(lambdas: ArrayLike) -> Array:
     """Return λs as a new float64 array after their checks."""
-    array = np.array(lambdas, dtype=np.float64)
+    array = numbers("lambdas", lambdas).copy()
     if array.ndim != 1 or not array.size:
         raise ValueError(f"lambdas: expected shape (N,) with N >= 1, got {array.shape}")
     wrong = array[~((array >= 0) & (array < np.inf))]
@@ -72,10 +72,33 @@ def mean_and_error(losses: Iterable[ArrayLike]) -> tuple[Array, Array]:
     """Return each row's mean, and the standard error of it: σ/√n, with σ² over n − 1."""
     means, errors = [], []
     for loss in losses:
-        array = np.asarray(loss, dtype=np.float64).ravel()
+        array = numbers("validation_loss", loss).ravel()
         n = array.size
         if not n:
             raise ValueError("validation_loss: expected at least one number, got none")
         means.append(array.mean())
         errors.append(array.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan)
     return np.array(means), np.array(errors)
+
+
+def numbers(argument: str, given: ArrayLike) -> Array:
+    """Return what was given, or what a callable of this name returned, as float64."""
+    try:
+        return np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{argument}: expected numbers, got {given!r}") from None
+
+
+def loss_of(argument: str, returned: ArrayLike) -> float:
+    """Return the one number that a callable of this name returned."""
+    array = numbers(argument, returned)
+    if array.size != 1:
+        raise ValueError(f"{argument}: expected one number, got shape {array.shape}")
+    return float(array.item())
+
+
+def check_callables(**given: object) -> None:
+    """Refuse anything that cannot be called."""
+    for argument, one in given.items():
+        if not callable(one):
+            raise TypeError(f"{argument}: expected a callable, got {type(one).__name__}")

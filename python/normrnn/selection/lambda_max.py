@@ -74,6 +74,9 @@ def lambda_max(
     >>> round(nr.selection.lambda_max(params, grads, nr.GroupLasso(1.0)), 6)  # 5 / √2
     3.535534
     """
+    for argument, given in {"params": params, "grads": grads}.items():
+        if not isinstance(given, Mapping):
+            raise TypeError(f"{argument}: expected a mapping, got {type(given).__name__}")
     if grads.keys() != params.keys():
         odd = sorted(params.keys() ^ grads.keys())
         raise ValueError(f"grads: expected the names of params, got a difference in {odd}")
@@ -87,6 +90,8 @@ def lambda_max(
             raise ValueError(
                 f"grads[{name!r}]: expected shape {params[name].shape}, got {grads[name].shape}"
             )
+        if not np.all(np.isfinite(term.of(grads))):
+            raise ValueError(f"grads[{name!r}]: expected finite numbers, got others")
         if np.any(term.of(params)):
             raise ValueError(f"{name}: expected only zeros, where λ_max is defined, got others")
         if len([one for one in sparse if one.piece is term.piece]) > 1:

@@ -38,7 +38,7 @@ def log_step(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If a slope has no λ or is not finite, a λ is a function, or a number is out of range.
 
     Examples
@@ -54,6 +54,8 @@ def log_step(
 
     def stepped(pattern: str, one: Penalty | Prox) -> Penalty | Prox:
         inner = inner_of(one)
+        if not isinstance(inner, Penalty):
+            raise TypeError(f"penalty: expected a penalty, got {type(inner).__name__}")
         changes = {}
         for name in strength_names(type(inner)):
             key = (pattern, f"{type(inner).__name__}.{name}")
@@ -71,7 +73,7 @@ def log_step(
     def every(pattern: str, some: Any) -> Any:
         if some is None:
             return None
-        if isinstance(some, Sequence):
+        if isinstance(some, Sequence) and not isinstance(some, str):
             return [stepped(pattern, one) for one in some]
         return stepped(pattern, some)
 

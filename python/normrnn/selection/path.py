@@ -9,10 +9,16 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from normrnn._numbers import non_negative
+from normrnn._numbers import non_negative, positive
 from normrnn.optimize import init_state, update
 from normrnn.rules import Rule
-from normrnn.selection.curve import Curve, check_lambdas, mean_and_error
+from normrnn.selection.curve import (
+    Curve,
+    check_callables,
+    check_lambdas,
+    loss_of,
+    mean_and_error,
+)
 from normrnn.selection.lambda_max import holds_at_zero
 from normrnn.selection.terms import Penalties, terms_of
 
@@ -113,6 +119,11 @@ def path(
     >>> result.lambdas[result.best].item()
     0.5
     """
+    check_callables(fit=fit, penalty=penalty, validation_loss=validation_loss)
+    if train_loss is not None:
+        check_callables(train_loss=train_loss)
+    if not isinstance(params, Mapping):
+        raise TypeError(f"params: expected a mapping, got {type(params).__name__}")
     strengths = check_lambdas(lambdas)
     current = {name: w.copy() for name, w in params.items()}
     kept, training, held_out, nonzero = [], [], [], []
@@ -127,7 +138,8 @@ def path(
         # From copies: neither loss can change what is kept and what the next λ begins with.
         held_out.append(validation_loss({name: w.copy() for name, w in current.items()}))
         if train_loss is not None:
-            training.append(float(train_loss({name: w.copy() for name, w in current.items()})))
+            loss = train_loss({name: w.copy() for name, w in current.items()})
+            training.append(loss_of("train_loss", loss))
         nonzero.append(sum(np.count_nonzero(term.of(current)) for term in sparse))
         if keep_params:
             kept.append({name: w.copy() for name, w in current.items()})
@@ -184,6 +196,7 @@ def trainer(
     >>> fit({"weight": np.zeros(1)}, nr.Prox(nr.L1(0.25)))["weight"].round(6)
     array([0.75])
     """
+    check_callables(gradient=gradient)
     if not isinstance(rule, Rule):
         raise TypeError(f"rule: expected a rule such as SGD(0.1), got {type(rule).__name__}")
     if isinstance(steps, bool) or not isinstance(steps, int):
@@ -191,6 +204,8 @@ def trainer(
     if steps < 1:
         raise ValueError(f"steps: expected an integer >= 1, got {steps}")
     tol = non_negative("tol", tol)
+    if clip_norm is not None:
+        clip_norm = positive("clip_norm", clip_norm)
 
     def fit(params: Params, penalty: Penalties) -> Params:
         state = init_state(rule, params)

@@ -14,7 +14,9 @@ class AR(FunctionOfStates):
 
     A mean, as in the source: padding does not count, and the strength means the same for any
     length, batch and number of units. Where no layer is named it applies to the last one; each
-    direction has its own mean. It sees h_t itself, before any dropout of the output.
+    direction has its own mean. It sees h_t itself, before any dropout of the output; AWD-LSTM's
+    code takes the mean of the dropped output y, in expectation 1 / (1 - p) times as large. To have
+    exactly that, add strength * mean y^2 to the loss and 2 * strength * y / y.size to dy.
 
     Parameters
     ----------
