@@ -760,6 +760,13 @@ def test_a_matrix_that_is_not_finite(penalty: Any) -> None:
     assert_unchanged(before, arguments)
 
 
+def test_the_norm_of_what_a_cap_leaves_of_much() -> None:
+    params = {"w": np.full((4, 3), 1e8), "other": np.ones(2)}
+    grads = {name: np.zeros_like(w) for name, w in params.items()}
+    info = nr.update(params, grads, rule=nr.SGD(0.1), penalty={"w": nr.SpectralCap(1.0)})
+    np.testing.assert_allclose(info.param_norm, np.sqrt(3.0))
+
+
 @pytest.mark.parametrize("penalty", [nr.SpectralCap(1.0), nr.Prox(nr.NuclearNorm(0.1))])
 @pytest.mark.parametrize("gradient", [np.nan, -3e38])
 def test_a_matrix_that_the_step_makes_not_finite_has_no_prox(penalty: Any, gradient: float) -> None:

@@ -317,3 +317,46 @@ for count in (1000, *range(1, 150)):
 def test_threads_that_cannot_be_made() -> None:
     """An error or fewer threads, but no call waits for a thread that is not there."""
     run_python("-c", NO_MORE_THREADS, timeout=20)
+
+
+DAEMON = """
+import threading, time
+import numpy as np
+import normrnn as nr
+
+params, x = nr.init_params("lstm", 64, 256), np.ones((50, 8, 64), np.float32)
+inside = threading.Event()
+
+def work():
+    while True:
+        inside.set()
+        nr.forward("lstm", x, params)
+
+threading.Thread(target=work, daemon=True).start()
+inside.wait()
+time.sleep(0.05)
+"""
+
+
+def test_python_ends_while_a_daemon_thread_is_in_a_call() -> None:
+    """Python ends threads that ask for the GIL then, and no destructor may be the one to ask."""
+    for _ in range(3):
+        run_python("-c", DAEMON)
+
+
+FORKED = """
+import os
+import normrnn as nr
+
+cpus = sorted(os.sched_getaffinity(0))
+assert nr.get_num_threads() == len(cpus)
+child = os.fork()
+if child == 0:
+    os.sched_setaffinity(0, cpus[:1])
+    os._exit(0 if nr.get_num_threads() == 1 else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+def test_a_forked_child_counts_its_own_cpus() -> None:
+    run_python("-c", FORKED)

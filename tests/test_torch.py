@@ -89,7 +89,7 @@ def test_forward_and_backward_of_the_reference(problem: Problem) -> None:
 @given(
     shape=st.lists(st.integers(0, 9), max_size=3),
     inputs=st.integers(1, 70),
-    outputs=st.integers(1, 40),
+    outputs=st.integers(0, 40),
     bias=st.booleans(),
     dtype=st.sampled_from(["float32", "float64"]),
     seed=st.integers(0, 2**32 - 1),

@@ -3,6 +3,7 @@
 import re
 from copy import deepcopy
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -179,6 +180,35 @@ def test_a_gradient_that_is_not_finite(
     arguments["grads"][name][index] = 0
     nr.update(**arguments)  # and the next step works
     assert arguments["state"]["step"] == 2
+
+
+def test_what_was_loaded_from_a_file(tmp_path: Path) -> None:
+    """A file's own mapping makes its arrays anew at each look: what is written would be lost."""
+    params, grads, rule = {"w": np.ones(3)}, {"w": np.ones(3)}, nr.Momentum(0.1)
+    state = nr.init_state(rule, params)
+    nr.update(params, grads, state, rule=rule)
+    np.savez(tmp_path / "params.npz", **params)
+    np.savez(tmp_path / "state.npz", step=state["step"], w=state["velocity"]["w"])
+    with np.load(tmp_path / "params.npz") as lazy, np.load(tmp_path / "state.npz") as kept:
+        with pytest.raises(TypeError, match=r"^params: expected a dict, got NpzFile$"):
+            nr.update(lazy, grads, rule=nr.SGD(0.1))
+        with pytest.raises(
+            TypeError, match=r"^state\['velocity'\]: expected a dict of arrays, got"
+        ):
+            nr.update(params, grads, {"step": 0, "velocity": kept}, rule=rule)
+        again = dict(lazy)
+        again_state = {"step": kept["step"], "velocity": {"w": kept["w"]}}
+    nr.update(again, grads, again_state, rule=rule)
+    nr.update(params, grads, state, rule=rule)
+    assert again_state["step"] == 2
+    np.testing.assert_array_equal(again["w"], params["w"])
+
+
+@pytest.mark.parametrize("step", [True, 1.0, np.ones(2, int), np.array(1.5), "1"])
+def test_steps_that_are_no_integers(step: Any) -> None:
+    text = rf"^state\['step'\]: expected an integer, got {type(step).__name__}$"
+    with pytest.raises(TypeError, match=text):
+        nr.update({"w": np.ones(1)}, {"w": np.ones(1)}, {"step": step}, rule=nr.SGD(0.1))
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

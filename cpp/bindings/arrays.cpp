@@ -194,6 +194,14 @@ int count_in(const std::string& name, const py::handle& object, const std::strin
   return int(count);
 }
 
+bool finalizing() {
+#if PY_VERSION_HEX >= 0x030d0000
+  return Py_IsFinalizing();
+#else
+  return _Py_IsFinalizing();
+#endif
+}
+
 int threads_of(const py::handle& num_threads) {
   if (num_threads.is_none()) return normrnn::num_threads();
   return count_in("num_threads", num_threads, "None or an integer");

@@ -5,6 +5,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <unistd.h>
+
 #include <string>
 #include <vector>
 
@@ -75,11 +77,23 @@ int count_in(const std::string& name, const py::handle& object, const std::strin
 uint64_t seed_in(const std::string& name, const py::handle& object);
 int threads_of(const py::handle& num_threads);  // None: nr.get_num_threads()
 
+// Whether Python is shutting down. It then ends every thread that asks for the GIL, which takes the
+// process along where that is in a destructor.
+bool finalizing();
+
+// Holds a thread back from asking, as Python 3.14 itself does.
+struct StayWhenFinalizing {
+  ~StayWhenFinalizing() {
+    while (finalizing()) pause();
+  }
+};
+
 // Runs the core without the GIL; an interrupt becomes the Python exception that is already set.
 template <class F>
 void without_gil(F&& f) {
   try {
     py::gil_scoped_release release;
+    const StayWhenFinalizing stay;
     f();
   } catch (const Interrupted&) {
     throw py::error_already_set();

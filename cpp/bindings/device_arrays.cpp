@@ -58,6 +58,7 @@ void DeviceArray::from_host(const py::array& array) {
   const void* from = array.data();
   py::gil_scoped_release release;
   if (nbytes()) cuda::copy(data(), from, nbytes(), stream());
+  cuda::synchronize(stream());  // of page-locked memory the copy is still under way
 }
 
 py::array DeviceArray::to_host() const {

@@ -17,6 +17,7 @@ namespace {
 
 // Python runs signal handlers on its main thread only; elsewhere this is a no-op.
 bool interrupted() {
+  if (finalizing()) return true;
   py::gil_scoped_acquire gil;
   return PyErr_CheckSignals() != 0;
 }

@@ -96,7 +96,8 @@ OwnedMask<T> input_mask(const Dropout& dropout, const Schedule& schedule, int64_
 
 template <class T>
 LayerMasks<T> layer_masks(const Dropout& dropout, const Schedule& schedule, int64_t hidden,
-                          int index, bool last_layer, int states, int gates, int threads) {
+                          int index, bool last_layer, int states, int64_t weight_rows,
+                          int threads) {
   LayerMasks<T> own;
   cpu::Masks<T>& view = own.view;
   if (!dropout.training) {
@@ -125,13 +126,13 @@ LayerMasks<T> layer_masks(const Dropout& dropout, const Schedule& schedule, int6
   for (int s = 0; s < states && s < 2; ++s) {
     fill(view.zoneout[s], dropout.zoneout[s], MaskOf::kZoneout, false, s);
   }
-  const int64_t rows = gates * hidden;
-  const cpu::Mask<T> weight = make_mask<T>(dropout.weight, rows, hidden, false, own.weight_hh.bits);
+  const cpu::Mask<T> weight =
+      make_mask<T>(dropout.weight, weight_rows, hidden, false, own.weight_hh.bits);
   own.weight_hh.view = weight;
   if (weight.bits) {
     const cpu::MaskSource source{dropout.seed, stream_of(MaskOf::kWeight, index),
                                  uint16_t(steps_of(dropout.weight))};
-    for_rows(rows, threads, weight.ld * 32 * kBitCost, [&](int64_t i) {
+    for_rows(weight_rows, threads, weight.ld * 32 * kBitCost, [&](int64_t i) {
       kernels<T>().fill_mask(source, uint32_t(i), 0, hidden,
                              own.weight_hh.bits.get() + i * weight.ld);
     });
@@ -159,7 +160,7 @@ void mask_matrix(const cpu::Mask<T>& mask, int64_t rows, int64_t columns, const 
 #define NORMRNN_INSTANTIATE(T)                                                                 \
   template OwnedMask<T> input_mask(const Dropout&, const Schedule&, int64_t, int);             \
   template LayerMasks<T> layer_masks(const Dropout&, const Schedule&, int64_t, int, bool, int, \
-                                     int, int);                                                \
+                                     int64_t, int);                                            \
   template void mask_rows(const cpu::Mask<T>&, const Schedule&, int64_t, cpu::Rows<const T>,   \
                           cpu::Rows<T>, int);                                                  \
   template void mask_matrix(const cpu::Mask<T>&, int64_t, int64_t, const T*, T*, int);

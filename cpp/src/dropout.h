@@ -30,10 +30,10 @@ enum class MaskOf : int { kInput, kOutput, kBetween, kState, kCandidate, kWeight
 template <class T>
 OwnedMask<T> input_mask(const Dropout& dropout, const Schedule& schedule, int64_t columns,
                         int threads);
-// index: layer * 2 + direction; states and gates of the cell.
+// index: layer * 2 + direction; weight_hh has `weight_rows` rows of H.
 template <class T>
 LayerMasks<T> layer_masks(const Dropout& dropout, const Schedule& schedule, int64_t hidden,
-                          int index, bool last_layer, int states, int gates, int threads);
+                          int index, bool last_layer, int states, int64_t weight_rows, int threads);
 
 // Packed rows of `columns` numbers as a mask leaves them; from and to may be the same.
 template <class T>

@@ -113,15 +113,15 @@ void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direct
   const PackedForward<T, E>* packed =
       call.packed ? call.packed->template direction<E>(index) : nullptr;
   const bool last = layer == shape.layers - 1;
+  const int64_t weight_rows = cell.diagonal ? 1 : cell.gates * shape.hidden;
   own.masks = layer_masks<T>(call.dropout, schedule, shape.hidden, layer * 2 + d, last, cell.states,
-                             cell.gates, call.threads);
+                             weight_rows, call.threads);
   op.masks = own.masks.view;
   if (!packed) {
     Weights<T> weights = call.weights[size_t(index)];
     if (const cpu::Mask<T>& mask = own.masks.weight_hh.view; mask.bits) {
-      const int64_t rows = cell.diagonal ? 1 : cell.gates * shape.hidden;
-      own.weight_hh = Buffer<T>(product(rows, shape.hidden));
-      mask_matrix(mask, rows, shape.hidden, weights.hh, own.weight_hh.get(), call.threads);
+      own.weight_hh = Buffer<T>(product(weight_rows, shape.hidden));
+      mask_matrix(mask, weight_rows, shape.hidden, weights.hh, own.weight_hh.get(), call.threads);
       weights.hh = own.weight_hh.get();
     }
     to.packed = pack_direction<T, E>(cell, weights, shape, layer, call.threads);

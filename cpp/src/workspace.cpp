@@ -41,6 +41,7 @@ class Store {
         void* memory = found->second;
         kept_.erase(found);
         kept_bytes_ -= bytes;
+        most_ = std::max(most_, in_use_);
         return memory;
       }
       shrink_to(std::max(most_ / 2, most_ - in_use_));
@@ -72,6 +73,7 @@ class Store {
     } catch (const std::bad_alloc&) {
       std::free(memory);
     }
+    shrink_to(std::max(most_ / 2, most_ - in_use_));
   }
 
  private:

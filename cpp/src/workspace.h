@@ -1,7 +1,9 @@
 // Memory for the drivers: aligned, owned, sizes checked; and work shared out among threads.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <exception>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -82,16 +84,26 @@ inline int workers_for(int64_t work, int threads) {
 }
 
 // f(i) for i in [0, count), exact and in one go, on as many workers as `work` additions are worth.
+// Where f throws, the others end what they do, and the exception comes out of this call.
 template <class F>
 void parallel_for(int threads, int64_t count, int64_t work, F&& f) {
   constexpr int64_t kWorthATeam = 1 << 16;  // some 5 us, what it takes to wake one
+  std::exception_ptr thrown;
+  std::atomic_flag failed;
   auto share = [&](Worker& worker) {
-    for (int64_t i = worker.next(); i < count; i = worker.next()) f(i);
+    for (int64_t i = worker.next(); i < count; i = worker.next()) {
+      try {
+        f(i);
+      } catch (...) {
+        if (!failed.test_and_set()) thrown = std::current_exception();
+      }
+    }
   };
   const auto task = [](void* context, Worker& worker) {
     (*static_cast<decltype(share)*>(context))(worker);
   };
   run_team(work < kWorthATeam ? 1 : threads, task, &share, TaskKind::kExact);
+  if (thrown) std::rethrow_exception(thrown);
 }
 
 }  // namespace normrnn

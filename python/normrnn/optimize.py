@@ -6,6 +6,7 @@ on a GPU take their way through normrnn.device.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,7 +64,7 @@ def _zeros_like(name: str, w: Any) -> Any:
 
 
 def update(
-    params: Mapping[str, Any],
+    params: dict[str, Any],
     grads: Mapping[str, Any],
     state: dict[str, Any] | None = None,
     *,
@@ -85,7 +86,7 @@ def update(
 
     Parameters
     ----------
-    params : mapping of str to ndarray
+    params : dict of str to ndarray
         Weights, C-contiguous and writeable; changed in place. All arrays may be on a GPU, one and
         the same for all; see Notes.
     grads : mapping of str to ndarray
@@ -170,9 +171,10 @@ def update(
     if len(clips) > 1:
         first, second, *_ = clips
         raise ValueError(f"{second}: expected None beside {first}, got a number")
-    for argument, given in {"params": params, "grads": grads}.items():
-        if not isinstance(given, Mapping):
-            raise TypeError(f"{argument}: expected a mapping, got {type(given).__name__}")
+    if not isinstance(params, dict):  # another mapping may make its arrays anew at each look
+        raise TypeError(f"params: expected a dict, got {type(params).__name__}")
+    if not isinstance(grads, Mapping):
+        raise TypeError(f"grads: expected a mapping, got {type(grads).__name__}")
     on_host = is_host(device) and not any_on_device(params)
     for name, w in params.items() if on_host else ():
         if not isinstance(w, np.ndarray):
@@ -187,6 +189,7 @@ def update(
             )
         state = {"step": 0}
     _check_state(state, rule)
+    state["step"] = _integer("state['step']", state["step"])  # files make an array of it
     step = state["step"] + 1
     for slot in rule.slots:
         for name in params:
@@ -242,15 +245,22 @@ def _check_state(state: object, rule: Rule) -> None:
     for key in ("step", *rule.slots):
         if key not in state:
             raise ValueError(f"state: expected an entry {key!r} for {rule}, got {sorted(state)}")
-    step = state["step"]
-    if isinstance(step, bool) or not isinstance(step, int):
-        raise TypeError(f"state['step']: expected an integer, got {type(step).__name__}")
-    if step < 0:
-        raise ValueError(f"state['step']: expected an integer >= 0, got {step}")
+    if _integer("state['step']", state["step"]) < 0:
+        raise ValueError(f"state['step']: expected an integer >= 0, got {state['step']}")
     for slot in rule.slots:
-        if not isinstance(state[slot], Mapping):
+        if not isinstance(state[slot], dict):
             got = type(state[slot]).__name__
-            raise TypeError(f"state[{slot!r}]: expected a mapping of arrays, got {got}")
+            raise TypeError(f"state[{slot!r}]: expected a dict of arrays, got {got}")
+
+
+def _integer(argument: str, value: Any) -> int:
+    """`value` as an int if it is an integer of Python's or NumPy's, or an array of one."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise TypeError(f"{argument}: expected an integer, got {type(value).__name__}")
 
 
 def _refuse_split_vectors(plan: Plan, params: Mapping[str, Array]) -> None:

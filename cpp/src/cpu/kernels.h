@@ -42,13 +42,14 @@ struct Segment {
 };
 
 // Which elements of a matrix of rows are kept, and what those are multiplied by. Bit j of a row is
-// bit j % 32 of its word j / 32. Without bits all are kept as they are.
+// bit j % 32 of its word j / 32. Without bits all are kept as they are. Here and in Masks there is no
+// padding: on a device calls with the same bytes are recorded once.
 template <class T>
 struct Mask {
   const uint32_t* bits = nullptr;  // [rows, ld]: a row per packed row, or per sequence
   int64_t ld = 0;
-  bool per_sequence = false;
-  T scale = 1;
+  int64_t per_sequence = false;
+  double scale = 1;  // of type T
 };
 
 // Where the bits of a mask come from: see cpu/mask-inl.h.
@@ -61,9 +62,9 @@ struct MaskSource {
 // The masks in the loop over time of one direction of one layer; each is over H columns.
 template <class T>
 struct Masks {
-  bool any = false;  // also where blend is not 0
-  Mask<T> output;    // of y
-  Mask<T> state;     // of h_{t-1} in the product with W
+  int64_t any = false;  // also where blend is not 0
+  Mask<T> output;       // of y
+  Mask<T> state;        // of h_{t-1} in the product with W
   Mask<T> candidate;
   Mask<T> zoneout[kMaxStates];  // kept: the new state, else the one before; no scale
   T blend[kMaxStates] = {};     // or the share of the one before in a mean of both

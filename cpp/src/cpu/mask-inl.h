@@ -107,7 +107,7 @@ class MaskRow {
   NORMRNN_INLINE MaskRow(const Mask<T>& mask, int64_t packed_row, int64_t sequence)
       : bits_(mask.bits ? mask.bits + (mask.per_sequence ? sequence : packed_row) * mask.ld
                         : nullptr),
-        scale_(mask.scale) {}
+        scale_(T(mask.scale)) {}
   NORMRNN_INLINE bool exists() const { return bits_ != nullptr; }
   NORMRNN_INLINE typename Simd<T>::I kept(int64_t column) const {
     return kept_lanes<T>(bits_, column);

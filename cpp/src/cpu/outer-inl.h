@@ -135,6 +135,7 @@ void outer(const Outer<T>* ops, int count, Worker& worker) {
     const int64_t panels = (op.columns + kDenseWidth<T> - 1) / kDenseWidth<T>;
     for (int j = 0; j < op.blocks && op.rows; ++j) {
       const int64_t rows = op.block[j].count, size = worker.size();
+      if (rows == 0) continue;
       const int64_t fewest = (rows + kOuterRows - 1) / kOuterRows;
       const int64_t most = max_of(fewest, rows / kFewestRows);
       // A multiple of the workers where there is room for one, up to four tasks for each.

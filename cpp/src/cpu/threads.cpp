@@ -38,14 +38,18 @@ constexpr unsigned kSpinsToLook = 1 << 6;  // at the clock
 constexpr int kLateBarriers = 4;
 constexpr auto kCrowdMemory = std::chrono::milliseconds(200);
 
+std::atomic<int> known_cpus{0}, known_default{0};  // 0: a child made by fork() asks again
+
 // CPUs that this process could run on when it first asked.
 int cpus() {
-  static const int count = [] {
+  int count = known_cpus.load(std::memory_order_relaxed);
+  if (count == 0) {
     cpu_set_t allowed;
-    return sched_getaffinity(0, sizeof allowed, &allowed) == 0
-               ? CPU_COUNT(&allowed)
-               : int(std::thread::hardware_concurrency());
-  }();
+    count = sched_getaffinity(0, sizeof allowed, &allowed) == 0
+                ? CPU_COUNT(&allowed)
+                : int(std::thread::hardware_concurrency());
+    known_cpus.store(count, std::memory_order_relaxed);
+  }
   return count;
 }
 
@@ -293,10 +297,17 @@ class Pool {
 // Never destroyed: its threads sleep until the process ends.
 std::atomic<Pool*> pool{nullptr};
 
-Pool& the_pool() {
-  static const int registered =
-      pthread_atfork(nullptr, nullptr, [] { pool.store(nullptr, std::memory_order_relaxed); });
+void register_fork() {
+  static const int registered = pthread_atfork(nullptr, nullptr, [] {
+    pool.store(nullptr, std::memory_order_relaxed);
+    known_cpus.store(0, std::memory_order_relaxed);
+    known_default.store(0, std::memory_order_relaxed);
+  });
   (void)registered;
+}
+
+Pool& the_pool() {
+  register_fork();
   Pool* current = pool.load(std::memory_order_acquire);
   if (!current) {
     Pool* made = new Pool;
@@ -306,7 +317,7 @@ Pool& the_pool() {
   return *current;
 }
 
-std::atomic<int> chosen_threads{0};
+std::atomic<int> chosen_threads{0};  // 0: the default
 
 }  // namespace
 
@@ -342,10 +353,12 @@ int default_threads() {
 }
 
 int num_threads() {
-  int count = chosen_threads.load(std::memory_order_relaxed);
+  if (const int chosen = chosen_threads.load(std::memory_order_relaxed)) return chosen;
+  int count = known_default.load(std::memory_order_relaxed);
   if (count == 0) {
+    register_fork();
     count = default_threads();
-    chosen_threads.store(count, std::memory_order_relaxed);
+    known_default.store(count, std::memory_order_relaxed);
   }
   return count;
 }

@@ -50,7 +50,7 @@ class MaskRow {
   NORMRNN_FN MaskRow(const Mask<T>& mask, int64_t packed_row, int64_t sequence)
       : bits_(mask.bits ? mask.bits + (mask.per_sequence ? sequence : packed_row) * mask.ld
                         : nullptr),
-        scale_(mask.scale) {}
+        scale_(T(mask.scale)) {}
   NORMRNN_FN bool exists() const { return bits_ != nullptr; }
   NORMRNN_FN bool kept(int64_t column) const { return (bits_[column / 32] >> (column % 32)) & 1u; }
   NORMRNN_FN T operator()(T v, int64_t column) const {

@@ -92,12 +92,19 @@ class StreamState {
 class CudaArena : public device::Arena {
  public:
   explicit CudaArena(std::shared_ptr<StreamState> state) : state_(std::move(state)) {}
-  void* take(const char* what, int64_t bytes) override { return state_->take(what, bytes); }
-  void give(void* memory, int64_t bytes) noexcept override { state_->give(memory, bytes); }
-  void move_to(std::shared_ptr<StreamState> state) { state_ = std::move(state); }
-  const std::shared_ptr<StreamState>& state() const { return state_; }
+  void* take(const char* what, int64_t bytes) override { return state()->take(what, bytes); }
+  void give(void* memory, int64_t bytes) noexcept override { state()->give(memory, bytes); }
+  void move_to(std::shared_ptr<StreamState> state) {
+    const std::lock_guard<std::mutex> lock(lock_);
+    state_.swap(state);
+  }
+  std::shared_ptr<StreamState> state() const {
+    const std::lock_guard<std::mutex> lock(lock_);
+    return state_;
+  }
 
  private:
+  mutable std::mutex lock_;  // two threads may go back through one tape
   std::shared_ptr<StreamState> state_;
 };
 

@@ -7,7 +7,8 @@ weight (`ElementwisePenalty`), of the norms of groups (groups.py), of a matrix (
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from copy import copy
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, Self, TypeAlias, get_type_hints
 
@@ -76,7 +77,12 @@ class Penalty(ABC):
             for name in strength_names(type(self))
             if callable(getattr(self, name))
         }
-        return replace(self, **scheduled) if scheduled else self  # type: ignore[type-var]
+        if not scheduled:
+            return self
+        now = copy(self)  # not `replace`, which would copy and check the arrays again
+        for name, strength in scheduled.items():
+            object.__setattr__(now, name, strength)
+        return now
 
     def for_parameter(self, name: str) -> Self:
         """Return this penalty as it applies to the parameter `name`: itself, unless it differs."""

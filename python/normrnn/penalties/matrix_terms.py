@@ -35,6 +35,7 @@ class MatrixTerms:
     ) -> None:
         self.pull: dict[int, Array] = {}
         self.value = 0.0
+        self.params = params
         self.rule = rule
         self.state = state
         self.vectors: dict[str, Memory] = {}  # to be kept in the state if the core takes the step
@@ -75,19 +76,20 @@ class MatrixTerms:
             self.state.setdefault("vectors", {}).update(self.vectors)
         if not self.after and not self.value:
             return info
-        update_squares, param_squares = info.update_norm**2, info.param_norm**2
+        update_squares, param_norm = info.update_norm**2, info.param_norm
         for penalty, w, before in self.after:
             if not np.all(np.isfinite(w)):
                 continue
             stepped = w.copy()
             w[...] = penalty.prox(stepped, self.rule.prox_step)
             update_squares += _squares(w - before) - _squares(stepped - before)
-            param_squares += _squares(w) - _squares(stepped)
+        if self.after:  # not by differences: a constraint may have taken nearly all away
+            param_norm = math.sqrt(sum(_squares(w) for w in self.params.values()))
         return replace(
             info,
             penalty=info.penalty + self.value,
             update_norm=math.sqrt(max(update_squares, 0.0)),
-            param_norm=math.sqrt(max(param_squares, 0.0)),
+            param_norm=param_norm,
         )
 
 

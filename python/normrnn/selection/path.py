@@ -140,7 +140,8 @@ def path(
         if train_loss is not None:
             loss = train_loss({name: w.copy() for name, w in current.items()})
             training.append(loss_of("train_loss", loss))
-        nonzero.append(sum(np.count_nonzero(term.of(current)) for term in sparse))
+        pieces = {id(term.piece): term for term in sparse}.values()  # a weight counts once
+        nonzero.append(sum(np.count_nonzero(term.of(current)) for term in pieces))
         if keep_params:
             kept.append({name: w.copy() for name, w in current.items()})
     means, errors = mean_and_error(held_out)

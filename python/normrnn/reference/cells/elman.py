@@ -51,7 +51,7 @@ class RnnRelu(Cell):
         d_state_next: Arrays,
         drop: Factor = 1.0,
     ) -> tuple[Array, Array, Arrays]:
-        """Compute d_pre = d_rec = dh' where h' > 0, and 0 elsewhere."""
+        """Compute d_pre = d_rec = dh', and 0 where h' <= 0."""
         (h_next,), (dh,) = state_next, d_state_next
-        d_a = dh * (h_next > 0)
+        d_a = dh * ~(h_next <= 0)
         return d_a, d_a, (np.zeros_like(dh),)
