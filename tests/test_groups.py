@@ -615,6 +615,119 @@ def test_weights_of_elements_and_groups(implementation: Any) -> None:
     np.testing.assert_allclose(params["weight_hh_l0"], wanted, rtol=0, atol=1e-14)
 
 
+def moved(
+    implementation: Any, params: dict[str, np.ndarray], penalty: Any, lr: float
+) -> tuple[dict[str, np.ndarray], float]:
+    """What an update by the penalty alone makes of the parameters, and its value before."""
+    after = deepcopy(params)
+    zero = {name: np.zeros_like(w) for name, w in params.items()}
+    info = implementation.update(after, zero, rule=nr.SGD(lr), penalty=penalty)
+    return after, info.penalty
+
+
+def scaled_group(kind: str, group: np.ndarray, weight: float, lr: float) -> np.ndarray:
+    """A group after one update by GroupLasso(0.3) or MaxNorm(0.3), and so on."""
+    norm = np.linalg.norm(group)
+    factor = {
+        "gradient": 1 - lr * 0.3 * weight / norm,
+        "prox": max(0.0, 1 - lr * 0.3 * weight / norm),
+        "bound": min(1.0, 0.3 * weight / norm),
+        "norm": weight / norm,
+    }[kind]
+    return factor * group
+
+
+def of_kind(kind: str, **options: Any) -> Any:
+    if kind == "bound":
+        return nr.MaxNorm(0.3, **options)
+    if kind == "norm":
+        return nr.UnitNorm(**options)
+    lasso = nr.GroupLasso(0.3, **options)
+    return nr.Prox(lasso) if kind == "prox" else lasso
+
+
+@pytest.mark.parametrize("implementation", [nr, reference], ids=["core", "reference"])
+@pytest.mark.parametrize("kind", ["gradient", "prox", "bound", "norm"])
+@pytest.mark.parametrize(("cell", "letters"), [("gru", "rzn"), ("lstm", "ifgo")])
+def test_a_weight_for_each_gate(implementation: Any, kind: str, cell: str, letters: str) -> None:
+    """Gate by gate, written out, whichever gates a pattern takes."""
+    params = network(cell, 5, 2, True, "float64", seed=24)
+    gates = len(letters)
+    one = np.random.default_rng(25).uniform(0.5, 9, gates)
+    of_each = {"weight_hh_l0": one, "weight_ih_l1_reverse": one[::-1], "bias_hh_l1": 2 * one}
+    second = letters[1]
+    cases: list[tuple[dict[str, Any], dict[str, np.ndarray], list[int]]] = [
+        (
+            {"weight_hy": None, "weight_*": of_kind(kind, groups="gates", weights=one)},
+            {name: one for name in params if name[:9] in ("weight_ih", "weight_hh")},
+            list(range(gates)),
+        ),
+        (
+            {name: of_kind(kind, groups="gates", weights=of_each) for name in of_each},
+            of_each,
+            list(range(gates)),
+        ),
+        (
+            {f"weight_hh_l0[{second}]": of_kind(kind, groups="gates", weights=one)},
+            {"weight_hh_l0": one},
+            [1],
+        ),
+        (
+            {
+                f"weight_hh_l0[{second}]": nr.L2(0.0),
+                "weight_hh_l0": [nr.L2(0.0), of_kind(kind, groups="gates", weights=of_each)],
+            },
+            {"weight_hh_l0": one},
+            [0, *range(2, gates)],
+        ),
+    ]
+    for mapping, weights, taken in cases:
+        after, value = moved(implementation, params, mapping, 0.5)
+        wanted, total = deepcopy(params), 0.0
+        for name, factors in weights.items():
+            blocks = np.split(wanted[name], gates)  # views
+            for i in taken:
+                total += 0.3 * factors[i] * np.linalg.norm(blocks[i])
+                blocks[i][...] = scaled_group(kind, blocks[i], factors[i], 0.5)
+        for name in params:
+            np.testing.assert_allclose(after[name], wanted[name], rtol=0, atol=1e-14, err_msg=name)
+        lasso = kind in ("gradient", "prox")
+        assert value == pytest.approx(total if lasso else 0.0, rel=1e-13)
+
+
+@pytest.mark.parametrize("implementation", [nr, reference], ids=["core", "reference"])
+@pytest.mark.parametrize("kind", ["gradient", "prox", "bound", "norm"])
+def test_weights_for_each_parameter(implementation: Any, kind: str) -> None:
+    """A mapping: of rows, and of units by the name of their layer's W_hh."""
+    params = network("gru", 4, 2, True, "float64", seed=26)
+    for w in params.values():
+        w[w == 0] = 0.5  # no group of zeros
+    rng = np.random.default_rng(27)
+    rows = {name: rng.uniform(0.5, 9, len(params[name])) for name in ("weight_hh_l0", "weight_hy")}
+    penalty = of_kind(kind, weights=rows)
+    after, value = moved(implementation, params, dict.fromkeys(rows, penalty), 0.5)
+    wanted, total = deepcopy(params), 0.0
+    for name, factors in rows.items():
+        for row, factor in zip(wanted[name], factors, strict=True):
+            total += 0.3 * factor * np.linalg.norm(row)
+            row[...] = scaled_group(kind, row, factor, 0.5)
+    lasso = kind in ("gradient", "prox")
+    assert value == pytest.approx(total if lasso else 0.0, rel=1e-13)
+    for name in params:
+        np.testing.assert_allclose(after[name], wanted[name], rtol=0, atol=1e-14, err_msg=name)
+
+    layers = {f"weight_hh_l{layer}": rng.uniform(0.5, 9, 8) for layer in range(2)}
+    penalty = of_kind(kind, groups="outgoing", weights=layers)
+    after, value = moved(implementation, params, penalty, 0.5)
+    total = 0.0
+    for unit, factor in zip(units_of(params), np.concatenate(list(layers.values())), strict=True):
+        group = columns_of(params, unit)
+        total += 0.3 * factor * np.linalg.norm(group)
+        wanted_group = scaled_group(kind, group, factor, 0.5)
+        np.testing.assert_allclose(columns_of(after, unit), wanted_group, rtol=0, atol=1e-14)
+    assert value == pytest.approx(total if lasso else 0.0, rel=1e-13)
+
+
 def lstm_problem(**change: Any) -> dict[str, Any]:
     params = network("lstm", 4, 2, False, "float64", seed=22)
     rule = change.pop("rule", nr.SGD(0.1))
@@ -677,7 +790,30 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"penalty": {"weight_hh_l0": nr.GroupLasso(0.1, weights=np.ones(3))}},
-        "weights: expected one for each of 16 groups, shape (16,), got (3,)",
+        "weights[weight_hh_l0]: expected one for each of 16 groups, shape (16,), got (3,)",
+    ),
+    *(
+        (
+            {"penalty": {p: nr.MaxNorm(0.1, groups="gates", weights=np.ones(1))}},
+            "weights[weight_hh_l0]: expected one for each of 4 gates, shape (4,), got (1,)",
+        )
+        for p in ("weight_hh_l0", "weight_hh_l0[f]", "weight_hh_l0[*]")
+    ),
+    (
+        {"penalty": {"*_h*": nr.Prox(nr.GroupLasso(0.1, groups="gates", weights=np.ones(4)))}},
+        "weights[weight_hy]: expected one for each of 1 groups, shape (1,), got (4,)",
+    ),
+    (
+        {"penalty": nr.GroupLasso(0.1, groups="outgoing", weights=np.ones(8))},
+        "weights[weight_hh_l0]: expected one for each of 4 groups, shape (4,), got (8,)",
+    ),
+    (
+        {"penalty": nr.GroupLasso(0.1, weights={"weight_ih_l0": np.ones(16)})},
+        "weights: expected an array for weight_hh_l0, got ['weight_ih_l0']",
+    ),
+    (
+        {"penalty": nr.UnitNorm("outgoing", weights={"weight_hh_l0": np.ones(4)})},
+        "weights: expected an array for weight_hh_l1, got ['weight_hh_l0']",
     ),
     (
         {"penalty": {"weight_hh_l0": nr.L1(0.1, weights=np.ones(3))}},

@@ -56,6 +56,14 @@ def test_other_parameters(params: dict[str, Any]) -> None:
     check(penalty, params)
 
 
+def test_weights_of_groups(params: dict[str, Any]) -> None:
+    one, other = np.arange(1.0, 5.0), np.arange(4.0, 0.0, -1)
+    for weights in (one, other, {"weight_hh_l0": one}, {"weight_hh_l0": other}):
+        for pattern in ("weight_hh_l0", "weight_hh_l0[f]"):
+            check({pattern: nr.GroupLasso(0.1, groups="gates", weights=weights)}, params)
+            check({pattern: nr.Prox(nr.GroupLasso(0.1, groups="gates", weights=weights))}, params)
+
+
 def test_a_list_is_no_mapping(params: dict[str, Any]) -> None:
     penalty = nr.L2(0.1)
     check({"weight_*": penalty}, params)

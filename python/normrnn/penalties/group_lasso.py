@@ -44,16 +44,22 @@ class GroupLasso(_SumOfNorms):
         Factor >= 0 of the sum, or a function from the number of the update to one.
     groups : str
         "rows", "columns" or "matrix" of each array that the penalty is for; "gates": the block of
-        each gate; "outgoing": for each hidden unit its column of ``weight_hh`` and its column of
-        the next layer's ``weight_ih`` (both directions) or of ``weight_hy``. A pattern for
-        "outgoing" must match all of these arrays; others that it matches are not penalised.
-    weights : ndarray or None
-        A factor >= 0 for each group in place of sqrt(p_g).
+        each gate, or all of an array that has no gates, such as a head; "outgoing": for each hidden
+        unit its column of ``weight_hh`` and its column of the next layer's ``weight_ih`` (both
+        directions) or of ``weight_hy``. A pattern for "outgoing" must match all of these arrays;
+        others that it matches are not penalised.
+    weights : ndarray, mapping of str to ndarray, or None
+        A factor >= 0 for each group in place of sqrt(p_g), or one such array for each parameter
+        name. Of "gates", one for each of the parameter's (i f g o, or r z n), whichever of them a
+        pattern is for; of "outgoing", one for each unit of a layer, those of the reverse direction
+        last, under the name of the layer's ``weight_hh_l{k}``. 1 / ||w_g|| at a first estimate of w
+        makes this the adaptive group lasso.
 
     References
     ----------
     Yuan & Lin, Model selection and estimation in regression with grouped variables, J. R. Statist.
-    Soc. B 68, 2006.
+    Soc. B 68, 2006. With weights: Wang & Leng, A note on adaptive group lasso, Comput. Statist.
+    Data Anal. 52, 2008.
 
     Examples
     --------

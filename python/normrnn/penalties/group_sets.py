@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from normrnn.penalties.arrays import bind, one_array
 from normrnn.penalties.groups import GroupPenalty, as_matrix
 from normrnn.penalties.resolve import One, Params, Piece, gates_of, inner_of, is_prox
 
@@ -57,23 +58,31 @@ class GroupSets:
 
 
 def split_gates(pieces: Sequence[Piece], params: Params) -> list[Piece]:
-    """Make pieces of the gates where a penalty takes each gate as a group."""
+    """Make pieces of the gates where a penalty takes each gate as a group.
+
+    What has no gates is one block: a head, a tanh network's matrix, a gain of c.
+
+    Raises
+    ------
+    ValueError
+        If there are weights, and not one for each gate.
+    """
     result = []
     for piece in pieces:
         if not any(_groups(term) == "gates" for term in piece.terms):
             result.append(piece)
             continue
-        terms = tuple(_with_groups(term, "matrix") for term in piece.terms)
         gates = gates_of(piece.name, params)
         if not gates:
+            terms = tuple(_as_block(term, piece.name) for term in piece.terms)
             result.append(piece._replace(terms=terms))
             continue
         start, stop, _ = (piece.rows or slice(None)).indices(len(params[piece.name]))
         height = len(params[piece.name]) // len(gates)
-        result += [
-            Piece(piece.name, slice(row, row + height), terms, piece.source)
-            for row in range(start, stop, height)
-        ]
+        for row in range(start, stop, height):
+            gate = row // height
+            terms = tuple(_as_block(term, piece.name, gate, len(gates)) for term in piece.terms)
+            result.append(Piece(piece.name, slice(row, row + height), terms, piece.source))
     return result
 
 
@@ -90,8 +99,9 @@ def group_sets(pieces: Sequence[Piece], params: Params) -> GroupSets:
     strengths: list[NDArray[np.float64]] = []
     count = 0
 
-    def add(penalty: GroupPenalty, sizes: NDArray[Any]) -> int:
+    def add(name: str, penalty: GroupPenalty, sizes: NDArray[Any]) -> int:
         nonlocal count
+        _check_weights(penalty, name, len(sizes))
         first, count = count, count + len(sizes)
         strengths.append(penalty.strengths(sizes))
         return first
@@ -107,7 +117,8 @@ def group_sets(pieces: Sequence[Piece], params: Params) -> GroupSets:
                 continue
             rows, columns = as_matrix(piece_of(params[piece.name], piece)).shape
             sizes = {"rows": [columns] * rows, "columns": [rows] * columns}
-            first = add(penalty, np.array(sizes.get(penalty.groups, [rows * columns]), float))
+            of_each = np.array(sizes.get(penalty.groups, [rows * columns]), float)
+            first = add(piece.name, penalty, of_each)
             uses[i] = GroupUse(penalty, is_prox(term), penalty.groups, first)
     for source, members in outgoing.items():
         _outgoing(pieces, members, source, params, add, uses)
@@ -178,7 +189,8 @@ def _outgoing(
         penalty, prox = next(
             (p, is_prox(t)) for t in term if isinstance(p := inner_of(t), GroupPenalty)
         )
-        first = add(penalty, np.concatenate(own) + float(above))
+        penalty = bind(penalty, names[0], "weights")
+        first = add(names[0], penalty, np.concatenate(own) + float(above))
         for name in names:
             offset = sum(hidden[: recurrent.index(name)]) if name in recurrent else 0
             uses[by_name[name]] = GroupUse(penalty, prox, "columns", first + offset)
@@ -198,9 +210,23 @@ def _groups(term: One) -> str | None:
     return penalty.groups if isinstance(penalty, GroupPenalty) else None
 
 
-def _with_groups(term: One, groups: str) -> One:
+def _as_block(term: One, name: str, gate: int = 0, gates: int = 1) -> One:
+    """Return the term for one of a parameter's gates, with its weight, as a penalty of a matrix."""
     penalty = inner_of(term)
     if not isinstance(penalty, GroupPenalty):
         return term
-    changed = replace(penalty, groups=groups)  # type: ignore[type-var]
-    return type(term)(changed) if term is not penalty else changed  # type: ignore[call-arg]
+    weights = _check_weights(penalty, name, gates)
+    own = None if weights is None else weights[gate : gate + 1]
+    block = replace(penalty, groups="matrix", weights=own)  # type: ignore[type-var]
+    return type(term)(block) if term is not penalty else block  # type: ignore[call-arg]
+
+
+def _check_weights(penalty: GroupPenalty, name: str, count: int) -> NDArray[Any] | None:
+    weights = one_array("weights", penalty.weights)
+    if weights is not None and weights.shape != (count,):
+        kind = "gates" if penalty.groups == "gates" and count > 1 else "groups"
+        raise ValueError(
+            f"weights[{name}]: expected one for each of {count} {kind}, shape ({count},), "
+            f"got {weights.shape}"
+        )
+    return weights

@@ -1,12 +1,12 @@
 """What penalties and constraints on the norms of groups of weights share."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from normrnn.penalties.arrays import Arrays, keep_factors, one_array
+from normrnn.penalties.arrays import Arrays, bind, keep_factors, one_array
 from normrnn.penalties.base import ElementwisePenalty, Penalty
 
 #: Which weights have a norm together. The last two are resolved within a network (see resolve.py):
@@ -24,7 +24,7 @@ class GroupPenalty(Penalty):
     ----------
     groups : str
         One of "rows", "columns", "matrix", "gates", "outgoing".
-    weights : ndarray or None
+    weights : ndarray, mapping of str to ndarray, or None
         A factor for each group, in the order of the rows or columns.
     """
 
@@ -40,6 +40,13 @@ class GroupPenalty(Penalty):
             expected = ", ".join(map(repr, GROUPS))
             raise ValueError(f"groups: expected one of {expected}, got {self.groups!r}")
         keep_factors(self, "weights")
+
+    def for_parameter(self, name: str) -> Self:
+        """Return the penalty with the weights of this parameter, if it has some for each.
+
+        Groups of several arrays have theirs under the name of one of them; see `group_sets`.
+        """
+        return self if self.groups == "outgoing" else bind(self, name, "weights")
 
     @abstractmethod
     def strengths(self, sizes: NDArray[Any]) -> NDArray[np.float64]:

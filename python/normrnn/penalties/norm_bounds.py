@@ -21,8 +21,8 @@ class MaxNorm(GroupPenalty):
         Largest norm, >= 0, or a function from the number of the update to one.
     groups : str
         As for `GroupLasso`; "rows" are the incoming weights of a unit or a gate of it.
-    weights : ndarray or None
-        A factor >= 0 of the bound for each group.
+    weights : ndarray, mapping of str to ndarray, or None
+        A factor >= 0 of the bound for each group; arranged as for `GroupLasso`.
 
     References
     ----------
@@ -62,8 +62,8 @@ class UnitNorm(GroupPenalty):
     ----------
     groups : str
         As for `GroupLasso`.
-    weights : ndarray or None
-        A norm > 0 for each group in place of 1.
+    weights : ndarray, mapping of str to ndarray, or None
+        A norm > 0 for each group in place of 1; arranged as for `GroupLasso`.
 
     References
     ----------
