@@ -210,16 +210,16 @@ def test_bits_do_not_depend_on_threads(dtype: str, rule: Any, clip: dict[str, fl
     assert all(bits == found[0] for bits in found[1:])
 
 
-def units_of(params: dict[str, np.ndarray]) -> list[list[tuple[str, int]]]:
+def units_of(
+    params: dict[str, np.ndarray], heads: tuple[str, ...] = ("weight_hy",)
+) -> list[list[tuple[str, int]]]:
     """For each hidden unit of a bidirectional network, where its outgoing columns are."""
     hidden = params["weight_hh_l0"].shape[1]
     layers = sum(name.startswith("weight_hh") for name in params) // 2
     units = []
     for layer in range(layers):
         top = layer + 1 == layers
-        above = (
-            [f"weight_ih_l{layer + 1}{d}" for d in ("", "_reverse")] if not top else ["weight_hy"]
-        )
+        above = heads if top else [f"weight_ih_l{layer + 1}{d}" for d in ("", "_reverse")]
         for direction, suffix in enumerate(["", "_reverse"]):
             for j in range(hidden):
                 beside = [(name, direction * hidden + j) for name in above]
@@ -259,6 +259,55 @@ def test_outgoing_weights_of_a_unit(implementation: Any, as_prox: bool, layers: 
     for name in params:  # what is no unit's outgoing weight stays
         if name.startswith(("weight_ih_l0", "bias")):
             np.testing.assert_array_equal(params[name], before[name])
+
+
+@pytest.mark.parametrize("implementation", [nr, reference], ids=["core", "reference"])
+@pytest.mark.parametrize("kind", ["gradient", "prox", "bound", "norm"])
+def test_outgoing_weights_with_heads_of_other_names(implementation: Any, kind: str) -> None:
+    params = network("lstm", 5, 2, True, "float64", seed=28)
+    rng = np.random.default_rng(29)
+    params = {name: w for name, w in params.items() if name not in ("weight_hy", "bias_hy")}
+    params |= {"weight_out": rng.uniform(-1, 1, (3, 10)), "head": rng.uniform(-1, 1, (1, 10))}
+    heads = ("weight_out", "head")
+    penalty = of_kind(kind, groups="outgoing", heads=heads)
+    after, value = moved(implementation, params, penalty, 0.2)
+    total = 0.0
+    for unit in units_of(params, heads):
+        group = columns_of(params, unit)
+        factor = np.sqrt(group.size) if kind in ("gradient", "prox") else 1.0
+        total += 0.3 * factor * np.linalg.norm(group)
+        wanted = scaled_group(kind, group, factor, 0.2)
+        np.testing.assert_allclose(columns_of(after, unit), wanted, rtol=0, atol=1e-14)
+    assert value == pytest.approx(total if kind in ("gradient", "prox") else 0.0, rel=1e-13)
+    for name in params:
+        if name.startswith(("weight_ih_l0", "bias")):
+            np.testing.assert_array_equal(after[name], params[name])
+
+
+def test_units_of_named_heads_can_be_removed() -> None:
+    params = network("gru", 6, 1, False, "float64", seed=30)
+    params["weight_out"] = 4 * np.random.default_rng(31).uniform(1, 2, (2, 6))
+    del params["weight_hy"], params["bias_hy"]
+    heads = ("weight_out",)
+    params["weight_out"][:, [1, 4]] = params["weight_hh_l0"][:, [1, 4]] = 1e-3
+    zero = {name: np.zeros_like(w) for name, w in params.items()}
+    lasso = nr.GroupLasso(0.1, groups="outgoing", heads=heads)
+    before = deepcopy(params)
+    unnamed = nr.Prox(nr.GroupLasso(10.0, groups="outgoing"))
+    text = "^heads: expected names of parameters for groups='outgoing', got 'weight_hy'$"
+    with pytest.raises(ValueError, match=text):  # W_hh alone is not what a unit speaks through
+        nr.update(params, zero, rule=nr.SGD(0.1), penalty=unnamed)
+    assert_unchanged(before, params)
+    nr.update(params, zero, rule=nr.SGD(0.1), penalty=nr.Prox(lasso))
+    smaller = nr.shrink("gru", params, heads=heads)
+    assert smaller.kept.tolist() == [[0, 2, 3, 5]]
+    x = np.random.default_rng(32).standard_normal((7, 2, 5))
+    outputs = [
+        nr.forward("gru", x, {n: w for n, w in one.items() if n not in heads}).y
+        @ one["weight_out"].T
+        for one in (params, smaller.params)
+    ]
+    np.testing.assert_allclose(*outputs, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -628,6 +677,8 @@ def moved(
 def scaled_group(kind: str, group: np.ndarray, weight: float, lr: float) -> np.ndarray:
     """A group after one update by GroupLasso(0.3) or MaxNorm(0.3), and so on."""
     norm = np.linalg.norm(group)
+    if norm == 0:
+        return group
     factor = {
         "gradient": 1 - lr * 0.3 * weight / norm,
         "prox": max(0.0, 1 - lr * 0.3 * weight / norm),
@@ -700,8 +751,6 @@ def test_a_weight_for_each_gate(implementation: Any, kind: str, cell: str, lette
 def test_weights_for_each_parameter(implementation: Any, kind: str) -> None:
     """A mapping: of rows, and of units by the name of their layer's W_hh."""
     params = network("gru", 4, 2, True, "float64", seed=26)
-    for w in params.values():
-        w[w == 0] = 0.5  # no group of zeros
     rng = np.random.default_rng(27)
     rows = {name: rng.uniform(0.5, 9, len(params[name])) for name in ("weight_hh_l0", "weight_hy")}
     penalty = of_kind(kind, weights=rows)
@@ -730,6 +779,7 @@ def test_weights_for_each_parameter(implementation: Any, kind: str) -> None:
 
 def lstm_problem(**change: Any) -> dict[str, Any]:
     params = network("lstm", 4, 2, False, "float64", seed=22)
+    params["weight_hy"] = np.ones((2, change.pop("columns", 4)))
     rule = change.pop("rule", nr.SGD(0.1))
     arguments = {"params": params, "grads": gradients_of(params, seed=23), "rule": rule}
     return arguments | {"state": nr.init_state(rule, params)} | change
@@ -784,9 +834,25 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"penalty": {"weight_hh_l0[f]": nr.GroupLasso(0.1, groups="outgoing")}},
         "penalty: expected whole arrays for groups='outgoing', got gates by 'weight_hh_l0[f]'",
     ),
+    (
+        {"penalty": nr.MaxNorm(0.1, groups="outgoing"), "columns": 5},
+        "weight_hy: expected shape (O, 4), got (2, 5)",
+    ),
     (  # the first pattern takes some of what the second is for
         {"penalty": {"weight_hy": nr.L2(0.1), "*": nr.GroupLasso(0.1, groups="outgoing")}},
         OUT + f"all of {TOP}, got '*' without ['weight_hy']",
+    ),
+    (
+        {"penalty": nr.Prox(nr.GroupLasso(0.1, groups="outgoing", heads=["weight_hy", "w_out"]))},
+        "heads: expected names of parameters for groups='outgoing', got 'w_out'",
+    ),
+    (
+        {"penalty": nr.MaxNorm(0.1, groups="outgoing", heads=["b_hy"])},
+        "heads: expected names of parameters for groups='outgoing', got 'b_hy'",
+    ),
+    (
+        {"penalty": {"*": nr.UnitNorm("outgoing", heads=["bias_hy"]), "bias_hy": nr.L2(0.1)}},
+        OUT + "all of ['weight_hh_l1', 'bias_hy'], got '*' without ['bias_hy']",
     ),
     (
         {"penalty": {"weight_hh_l0": nr.GroupLasso(0.1, weights=np.ones(3))}},

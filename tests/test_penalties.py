@@ -474,6 +474,22 @@ def test_groups_are_checked(name: str) -> None:
     text = r"^weights: expected one for each of 3 groups, shape \(3,\), got \(2,\)$"
     with pytest.raises(ValueError, match=text):
         cls(**one, weights=np.ones(2)).prox(np.eye(3), 0.1)
+    for heads, error, text in (
+        ("weight_out", TypeError, "heads: expected a sequence of names, got str"),
+        ([], ValueError, "heads: expected at least one name, got none"),
+        ([1], TypeError, "heads: expected names, got int"),
+        (
+            ["weight_hh_l0"],
+            ValueError,
+            "heads: expected matrices that read the output, got 'weight_hh_l0'",
+        ),
+    ):
+        with pytest.raises(error, match=f"^{text}$"):
+            cls(**one, groups="outgoing", heads=heads)
+    text = r"^heads: expected none beside groups='rows', got \('weight_out',\)$"
+    with pytest.raises(ValueError, match=text):
+        cls(**one, heads=["weight_out"])
+    assert cls(**one, groups="outgoing", heads=["a", "b", "a"]).heads == ("a", "b")
 
 
 @pytest.mark.parametrize("name", [n for n in PENALTIES if has(REGISTRY[n], "weights")])

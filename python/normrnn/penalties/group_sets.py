@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from normrnn._heads import HEADS
 from normrnn.penalties.arrays import bind, one_array
 from normrnn.penalties.groups import GroupPenalty, as_matrix
 from normrnn.penalties.resolve import One, Params, Piece, gates_of, inner_of, is_prox
@@ -92,8 +93,8 @@ def group_sets(pieces: Sequence[Piece], params: Params) -> GroupSets:
     Raises
     ------
     ValueError
-        If a pattern for outgoing weights leaves some of a unit's out, or weights of groups do not
-        fit.
+        If a pattern for outgoing weights leaves some of a unit's out, a head is missing or of
+        another shape, or weights of groups do not fit.
     """
     uses: list[GroupUse | None] = [None] * len(pieces)
     strengths: list[NDArray[np.float64]] = []
@@ -130,11 +131,12 @@ def piece_of(array: NDArray[Any], piece: Piece) -> NDArray[Any]:
     return array if piece.rows is None else array[piece.rows]
 
 
-def consumers(params: Params) -> list[list[str]]:
+def consumers(params: Params, heads: Sequence[str] = HEADS) -> list[list[str]]:
     """For each layer the arrays that have a column for each of its units.
 
     A layer's own ``weight_hh`` come first, one for each direction, with the columns of that
-    direction's units; the others have columns for both directions' units, side by side.
+    direction's units; the others have columns for both directions' units, side by side: the next
+    layer's ``weight_ih``, or the heads, which need not be there.
 
     Examples
     --------
@@ -148,9 +150,8 @@ def consumers(params: Params) -> list[list[str]]:
         layer = len(layers)
         own = [f"weight_hh_l{layer}", f"weight_hh_l{layer}_reverse"]
         above = [f"weight_ih_l{layer + 1}", f"weight_ih_l{layer + 1}_reverse"]
-        if above[0] not in params:
-            above = ["weight_hy"]
-        layers.append([name for name in (*own, *above) if name in params])
+        own, above = ([name for name in names if name in params] for names in (own, above))
+        layers.append(own + (above or list(heads)))
     return layers
 
 
@@ -168,11 +169,21 @@ def _outgoing(
         raise ValueError(
             f"penalty: expected whole arrays for groups='outgoing', got gates by {source!r}"
         )
+    penalty, prox = next(
+        (p, is_prox(t))
+        for t in pieces[members[0]].terms
+        if isinstance(p := inner_of(t), GroupPenalty)
+    )
     found = False
-    for names in consumers(params):
+    for names in consumers(params, penalty.heads):
         missing = [name for name in names if name not in by_name]
         if len(missing) == len(names):
             continue
+        absent = [name for name in missing if name not in params]
+        if absent:
+            raise ValueError(
+                f"heads: expected names of parameters for groups='outgoing', got {absent[0]!r}"
+            )
         if missing:
             raise ValueError(
                 f"penalty: expected a pattern for groups='outgoing' that matches all of {names}, "
@@ -180,20 +191,21 @@ def _outgoing(
             )
         found = True
         recurrent = [name for name in names if _RECURRENT.fullmatch(name)]
+        readers = [name for name in names if name not in recurrent]
         hidden = [params[name].shape[-1] for name in recurrent]
-        above = sum(params[name].shape[0] for name in names if name not in recurrent)
+        for name in readers:
+            shape = params[name].shape
+            if len(shape) != 2 or shape[1] != sum(hidden):
+                raise ValueError(f"{name}: expected shape (O, {sum(hidden)}), got {shape}")
+        above = sum(params[name].shape[0] for name in readers)
         own = [
             np.full(h, _outgoing_rows(params[n])) for n, h in zip(recurrent, hidden, strict=True)
         ]
-        term = pieces[by_name[names[0]]].terms
-        penalty, prox = next(
-            (p, is_prox(t)) for t in term if isinstance(p := inner_of(t), GroupPenalty)
-        )
-        penalty = bind(penalty, names[0], "weights")
-        first = add(names[0], penalty, np.concatenate(own) + float(above))
+        bound = bind(penalty, names[0], "weights")
+        first = add(names[0], bound, np.concatenate(own) + float(above))
         for name in names:
             offset = sum(hidden[: recurrent.index(name)]) if name in recurrent else 0
-            uses[by_name[name]] = GroupUse(penalty, prox, "columns", first + offset)
+            uses[by_name[name]] = GroupUse(bound, prox, "columns", first + offset)
     if not found:
         raise ValueError(
             f"penalty: expected a pattern for groups='outgoing' that matches a 'weight_hh_*', "

@@ -1,11 +1,13 @@
 """Constraints on the norms of groups of weights: at most a bound, or one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from normrnn._heads import HEADS
 from normrnn.penalties.arrays import Arrays
 from normrnn.penalties.base import Strength, number
 from normrnn.penalties.groups import GroupPenalty
@@ -23,6 +25,8 @@ class MaxNorm(GroupPenalty):
         As for `GroupLasso`; "rows" are the incoming weights of a unit or a gate of it.
     weights : ndarray, mapping of str to ndarray, or None
         A factor >= 0 of the bound for each group; arranged as for `GroupLasso`.
+    heads : sequence of str
+        As for `GroupLasso`.
 
     References
     ----------
@@ -40,6 +44,7 @@ class MaxNorm(GroupPenalty):
     bound: Strength
     groups: str = "rows"
     weights: Arrays = None
+    heads: Sequence[str] = HEADS
     kernel = "max_norm"
     constraint = True
 
@@ -64,6 +69,8 @@ class UnitNorm(GroupPenalty):
         As for `GroupLasso`.
     weights : ndarray, mapping of str to ndarray, or None
         A norm > 0 for each group in place of 1; arranged as for `GroupLasso`.
+    heads : sequence of str
+        As for `GroupLasso`.
 
     References
     ----------
@@ -80,6 +87,7 @@ class UnitNorm(GroupPenalty):
 
     groups: str = "rows"
     weights: Arrays = None
+    heads: Sequence[str] = HEADS
     kernel = "unit_norm"
     constraint = True
 
