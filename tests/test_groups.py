@@ -570,6 +570,44 @@ def test_one_gate_alone(implementation: Any, cell: str, letters: str) -> None:
                 np.testing.assert_allclose(w, wanted[other], rtol=1e-15, err_msg=other)
 
 
+@pytest.mark.parametrize("implementation", [nr, reference], ids=["core", "reference"])
+@pytest.mark.parametrize(("cell", "letters"), [("gru_ln", "rzn"), ("lstm_ln", "ifgo")])
+def test_gates_of_gains(implementation: Any, cell: str, letters: str) -> None:
+    params = network(cell, 5, 2, True, "float64", seed=33)
+    weights = np.arange(1.0, len(letters) + 1)
+    lasso = nr.GroupLasso(0.3, groups="gates", weights=weights)
+    for name in ("gain_ih_l1", "gain_hh_l0", "gain_hh_l1_reverse"):
+        for k, letter in enumerate(letters):
+            after, value = moved(implementation, params, {f"{name}[{letter}]": nr.L2(0.5)}, 0.1)
+            wanted = deepcopy(params)
+            rows = slice(k * 5, (k + 1) * 5)
+            wanted[name][rows] *= 0.9
+            assert value == pytest.approx(0.5 * np.sum(params[name][rows] ** 2), rel=1e-13)
+            for other, w in after.items():
+                np.testing.assert_allclose(w, wanted[other], rtol=1e-15, err_msg=other)
+        after, value = moved(implementation, params, {name: lasso}, 0.1)
+        blocks = np.split(params[name], len(letters))
+        norms = np.array([np.linalg.norm(block) for block in blocks])
+        assert value == pytest.approx(0.3 * np.sum(weights * norms), rel=1e-13)
+        factors = np.repeat(1 - 0.1 * 0.3 * weights / norms, 5)
+        np.testing.assert_allclose(after[name], factors * params[name], rtol=1e-14)
+
+
+@pytest.mark.parametrize("penalty", [nr.L2(0.5), nr.GroupLasso(0.5), nr.GroupLasso(0.5, "gates")])
+@pytest.mark.parametrize("cell", ["rnn_tanh_ln", "gru_ln", "lstm_ln"])
+def test_gains_are_spared_unless_named(cell: str, penalty: Any) -> None:
+    params = network(cell, 5, 2, True, "float64", seed=34)
+    patterns: list[Any] = [penalty, {"*": penalty}, {"*_hh_*": penalty}]
+    patterns += [{"*[*]": penalty}] if cell != "rnn_tanh_ln" else []
+    for some in patterns:
+        after, _ = moved(nr, params, some, 0.1)
+        changed = {name.partition("_")[0] for name, w in params.items() if (after[name] != w).any()}
+        assert changed == {"weight"}
+    after, _ = moved(nr, params, {"gain_*": penalty}, 0.1)
+    changed = {name.partition("_")[0] for name, w in params.items() if (after[name] != w).any()}
+    assert changed == {"gain"}
+
+
 def test_each_clip_does_what_its_name_says() -> None:
     """FlashRNN once read a clip's threshold from another option."""
     params = network("gru", 6, 1, False, "float64", seed=18)
@@ -778,7 +816,7 @@ def test_weights_for_each_parameter(implementation: Any, kind: str) -> None:
 
 
 def lstm_problem(**change: Any) -> dict[str, Any]:
-    params = network("lstm", 4, 2, False, "float64", seed=22)
+    params = network(change.pop("cell", "lstm"), 4, 2, False, "float64", seed=22)
     params["weight_hy"] = np.ones((2, change.pop("columns", 4)))
     rule = change.pop("rule", nr.SGD(0.1))
     arguments = {"params": params, "grads": gradients_of(params, seed=23), "rule": rule}
@@ -797,6 +835,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"penalty": {"weight_hy[f]": nr.L2(0.1)}},
         "penalty: expected parameters that have gates, got 'weight_hy[f]'",
+    ),
+    (
+        {"penalty": {"gain_c_l0[f]": nr.L2(0.1)}, "cell": "lstm_ln"},
+        "penalty: expected parameters that have gates, got 'gain_c_l0[f]'",
+    ),
+    (
+        {"penalty": {"gain_hh_l0[z]": nr.L2(0.1)}, "cell": "lstm_ln"},
+        "penalty: expected a gate of ifgo, got 'gain_hh_l0[z]'",
     ),
     (
         {"penalty": [nr.L2(0.1), nr.L1(0.1)]},
