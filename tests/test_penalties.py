@@ -496,11 +496,12 @@ def test_groups_are_checked(name: str) -> None:
 def test_weights_are_factors(name: str) -> None:
     cls = REGISTRY[name]
     one = dict.fromkeys(strength_names(cls), 1.0)
-    for bad in (-1.0, np.nan, np.inf):
-        text = rf"^weights: expected finite numbers >= 0, got {bad} at index \(1,\)$"
+    least = "> 0" if name == "UnitNorm" else ">= 0"
+    for bad in (-1.0, np.nan, np.inf, *([0.0] if name == "UnitNorm" else [])):
+        text = rf"^weights: expected finite numbers {least}, got {bad} at index \(1,\)$"
         with pytest.raises(ValueError, match=text):
             cls(**one, weights=np.array([1.0, bad]))
-        text = rf"^weights\[w\]: expected finite numbers >= 0, got {bad} at index \(0,\)$"
+        text = rf"^weights\[w\]: expected finite numbers {least}, got {bad} at index \(0,\)$"
         with pytest.raises(ValueError, match=text):
             cls(**one, weights={"w": np.array([bad])})
     with pytest.raises(TypeError, match=r"^weights: expected an ndarray, got list$"):

@@ -27,19 +27,20 @@ def keep(penalty: Penalty, field: str) -> None:
         object.__setattr__(penalty, field, _copy(field, given))
 
 
-def keep_factors(penalty: Penalty, field: str) -> None:
-    """Do so, and refuse factors that are not finite or below zero."""
+def keep_factors(penalty: Penalty, field: str, *, zero: bool = True) -> None:
+    """Do so, and refuse factors that are not finite or below zero, or at zero unless allowed."""
     keep(penalty, field)
     held = getattr(penalty, field)
     for name, array in held.items() if isinstance(held, Mapping) else [(None, held)]:
         if array is None:
             continue
-        wrong = np.argwhere(~((array >= 0) & (array < np.inf)))
+        wrong = np.argwhere(~((array >= 0 if zero else array > 0) & (array < np.inf)))
         if len(wrong):
             at = tuple(wrong[0].tolist())
             argument = field if name is None else f"{field}[{name}]"
             raise ValueError(
-                f"{argument}: expected finite numbers >= 0, got {array[at]} at index {at}"
+                f"{argument}: expected finite numbers {'>=' if zero else '>'} 0, got {array[at]} "
+                f"at index {at}"
             )
 
 

@@ -30,12 +30,15 @@ class GroupPenalty(Penalty):
         A factor for each group, in the order of the rows or columns.
     heads : sequence of str
         For "outgoing": what reads the last layer.
+    zero_weights : bool
+        Whether a weight may be 0.
     """
 
     groups: str
     weights: Arrays
     heads: Sequence[str]
     kernel: ClassVar[str]
+    zero_weights: ClassVar[bool] = True
     scope = "group"
 
     def __post_init__(self) -> None:
@@ -44,7 +47,7 @@ class GroupPenalty(Penalty):
         if self.groups not in GROUPS:
             expected = ", ".join(map(repr, GROUPS))
             raise ValueError(f"groups: expected one of {expected}, got {self.groups!r}")
-        keep_factors(self, "weights")
+        keep_factors(self, "weights", zero=self.zero_weights)
         heads = head_names(self.heads)
         if self.groups != "outgoing" and heads != HEADS:
             raise ValueError(f"heads: expected none beside groups={self.groups!r}, got {heads}")

@@ -90,6 +90,7 @@ class UnitNorm(GroupPenalty):
     heads: Sequence[str] = HEADS
     kernel = "unit_norm"
     constraint = True
+    zero_weights = False
 
     def strengths(self, sizes: NDArray[Any]) -> NDArray[np.float64]:
         """Return the norm of each group."""
