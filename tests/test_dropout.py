@@ -555,6 +555,17 @@ def test_dropping_weights_needs_weights_that_are_not_packed() -> None:
         )
 
 
+def test_one_layer_has_nothing_between() -> None:
+    problem = replace(SMALL, layers=1)
+    a = problem.arrays()
+    for params in (a.params, nr.freeze("lstm", a.params)):
+        plain, other = (
+            nr.forward("lstm", a.x, params, dropout=dropout, seed=1).y
+            for dropout in (None, nr.Dropout(between=0.5))
+        )
+        np.testing.assert_array_equal(plain, other)
+
+
 def test_a_second_backward_pass_gives_the_same() -> None:
     a = SMALL.arrays()
     tape = nr.forward("lstm", a.x, a.params, a.h0, **everything("lstm")).tape

@@ -210,16 +210,16 @@ def test_bits_do_not_depend_on_threads(dtype: str, rule: Any, clip: dict[str, fl
     assert all(bits == found[0] for bits in found[1:])
 
 
-def units_of(params: dict[str, np.ndarray]) -> list[list[tuple[str, int]]]:
+def units_of(
+    params: dict[str, np.ndarray], heads: tuple[str, ...] = ("weight_hy",)
+) -> list[list[tuple[str, int]]]:
     """For each hidden unit of a bidirectional network, where its outgoing columns are."""
     hidden = params["weight_hh_l0"].shape[1]
     layers = sum(name.startswith("weight_hh") for name in params) // 2
     units = []
     for layer in range(layers):
         top = layer + 1 == layers
-        above = (
-            [f"weight_ih_l{layer + 1}{d}" for d in ("", "_reverse")] if not top else ["weight_hy"]
-        )
+        above = heads if top else [f"weight_ih_l{layer + 1}{d}" for d in ("", "_reverse")]
         for direction, suffix in enumerate(["", "_reverse"]):
             for j in range(hidden):
                 beside = [(name, direction * hidden + j) for name in above]
@@ -259,6 +259,55 @@ def test_outgoing_weights_of_a_unit(implementation: Any, as_prox: bool, layers: 
     for name in params:  # what is no unit's outgoing weight stays
         if name.startswith(("weight_ih_l0", "bias")):
             np.testing.assert_array_equal(params[name], before[name])
+
+
+@pytest.mark.parametrize("implementation", [nr, reference], ids=["core", "reference"])
+@pytest.mark.parametrize("kind", ["gradient", "prox", "bound", "norm"])
+def test_outgoing_weights_with_heads_of_other_names(implementation: Any, kind: str) -> None:
+    params = network("lstm", 5, 2, True, "float64", seed=28)
+    rng = np.random.default_rng(29)
+    params = {name: w for name, w in params.items() if name not in ("weight_hy", "bias_hy")}
+    params |= {"weight_out": rng.uniform(-1, 1, (3, 10)), "head": rng.uniform(-1, 1, (1, 10))}
+    heads = ("weight_out", "head")
+    penalty = of_kind(kind, groups="outgoing", heads=heads)
+    after, value = moved(implementation, params, penalty, 0.2)
+    total = 0.0
+    for unit in units_of(params, heads):
+        group = columns_of(params, unit)
+        factor = np.sqrt(group.size) if kind in ("gradient", "prox") else 1.0
+        total += 0.3 * factor * np.linalg.norm(group)
+        wanted = scaled_group(kind, group, factor, 0.2)
+        np.testing.assert_allclose(columns_of(after, unit), wanted, rtol=0, atol=1e-14)
+    assert value == pytest.approx(total if kind in ("gradient", "prox") else 0.0, rel=1e-13)
+    for name in params:
+        if name.startswith(("weight_ih_l0", "bias")):
+            np.testing.assert_array_equal(after[name], params[name])
+
+
+def test_units_of_named_heads_can_be_removed() -> None:
+    params = network("gru", 6, 1, False, "float64", seed=30)
+    params["weight_out"] = 4 * np.random.default_rng(31).uniform(1, 2, (2, 6))
+    del params["weight_hy"], params["bias_hy"]
+    heads = ("weight_out",)
+    params["weight_out"][:, [1, 4]] = params["weight_hh_l0"][:, [1, 4]] = 1e-3
+    zero = {name: np.zeros_like(w) for name, w in params.items()}
+    lasso = nr.GroupLasso(0.1, groups="outgoing", heads=heads)
+    before = deepcopy(params)
+    unnamed = nr.Prox(nr.GroupLasso(10.0, groups="outgoing"))
+    text = "^heads: expected names of parameters for groups='outgoing', got 'weight_hy'$"
+    with pytest.raises(ValueError, match=text):  # W_hh alone is not what a unit speaks through
+        nr.update(params, zero, rule=nr.SGD(0.1), penalty=unnamed)
+    assert_unchanged(before, params)
+    nr.update(params, zero, rule=nr.SGD(0.1), penalty=nr.Prox(lasso))
+    smaller = nr.shrink("gru", params, heads=heads)
+    assert smaller.kept.tolist() == [[0, 2, 3, 5]]
+    x = np.random.default_rng(32).standard_normal((7, 2, 5))
+    outputs = [
+        nr.forward("gru", x, {n: w for n, w in one.items() if n not in heads}).y
+        @ one["weight_out"].T
+        for one in (params, smaller.params)
+    ]
+    np.testing.assert_allclose(*outputs, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -521,6 +570,44 @@ def test_one_gate_alone(implementation: Any, cell: str, letters: str) -> None:
                 np.testing.assert_allclose(w, wanted[other], rtol=1e-15, err_msg=other)
 
 
+@pytest.mark.parametrize("implementation", [nr, reference], ids=["core", "reference"])
+@pytest.mark.parametrize(("cell", "letters"), [("gru_ln", "rzn"), ("lstm_ln", "ifgo")])
+def test_gates_of_gains(implementation: Any, cell: str, letters: str) -> None:
+    params = network(cell, 5, 2, True, "float64", seed=33)
+    weights = np.arange(1.0, len(letters) + 1)
+    lasso = nr.GroupLasso(0.3, groups="gates", weights=weights)
+    for name in ("gain_ih_l1", "gain_hh_l0", "gain_hh_l1_reverse"):
+        for k, letter in enumerate(letters):
+            after, value = moved(implementation, params, {f"{name}[{letter}]": nr.L2(0.5)}, 0.1)
+            wanted = deepcopy(params)
+            rows = slice(k * 5, (k + 1) * 5)
+            wanted[name][rows] *= 0.9
+            assert value == pytest.approx(0.5 * np.sum(params[name][rows] ** 2), rel=1e-13)
+            for other, w in after.items():
+                np.testing.assert_allclose(w, wanted[other], rtol=1e-15, err_msg=other)
+        after, value = moved(implementation, params, {name: lasso}, 0.1)
+        blocks = np.split(params[name], len(letters))
+        norms = np.array([np.linalg.norm(block) for block in blocks])
+        assert value == pytest.approx(0.3 * np.sum(weights * norms), rel=1e-13)
+        factors = np.repeat(1 - 0.1 * 0.3 * weights / norms, 5)
+        np.testing.assert_allclose(after[name], factors * params[name], rtol=1e-14)
+
+
+@pytest.mark.parametrize("penalty", [nr.L2(0.5), nr.GroupLasso(0.5), nr.GroupLasso(0.5, "gates")])
+@pytest.mark.parametrize("cell", ["rnn_tanh_ln", "gru_ln", "lstm_ln"])
+def test_gains_are_spared_unless_named(cell: str, penalty: Any) -> None:
+    params = network(cell, 5, 2, True, "float64", seed=34)
+    patterns: list[Any] = [penalty, {"*": penalty}, {"*_hh_*": penalty}]
+    patterns += [{"*[*]": penalty}] if cell != "rnn_tanh_ln" else []
+    for some in patterns:
+        after, _ = moved(nr, params, some, 0.1)
+        changed = {name.partition("_")[0] for name, w in params.items() if (after[name] != w).any()}
+        assert changed == {"weight"}
+    after, _ = moved(nr, params, {"gain_*": penalty}, 0.1)
+    changed = {name.partition("_")[0] for name, w in params.items() if (after[name] != w).any()}
+    assert changed == {"gain"}
+
+
 def test_each_clip_does_what_its_name_says() -> None:
     """FlashRNN once read a clip's threshold from another option."""
     params = network("gru", 6, 1, False, "float64", seed=18)
@@ -615,8 +702,122 @@ def test_weights_of_elements_and_groups(implementation: Any) -> None:
     np.testing.assert_allclose(params["weight_hh_l0"], wanted, rtol=0, atol=1e-14)
 
 
+def moved(
+    implementation: Any, params: dict[str, np.ndarray], penalty: Any, lr: float
+) -> tuple[dict[str, np.ndarray], float]:
+    """What an update by the penalty alone makes of the parameters, and its value before."""
+    after = deepcopy(params)
+    zero = {name: np.zeros_like(w) for name, w in params.items()}
+    info = implementation.update(after, zero, rule=nr.SGD(lr), penalty=penalty)
+    return after, info.penalty
+
+
+def scaled_group(kind: str, group: np.ndarray, weight: float, lr: float) -> np.ndarray:
+    """A group after one update by GroupLasso(0.3) or MaxNorm(0.3), and so on."""
+    norm = np.linalg.norm(group)
+    if norm == 0:
+        return group
+    factor = {
+        "gradient": 1 - lr * 0.3 * weight / norm,
+        "prox": max(0.0, 1 - lr * 0.3 * weight / norm),
+        "bound": min(1.0, 0.3 * weight / norm),
+        "norm": weight / norm,
+    }[kind]
+    return factor * group
+
+
+def of_kind(kind: str, **options: Any) -> Any:
+    if kind == "bound":
+        return nr.MaxNorm(0.3, **options)
+    if kind == "norm":
+        return nr.UnitNorm(**options)
+    lasso = nr.GroupLasso(0.3, **options)
+    return nr.Prox(lasso) if kind == "prox" else lasso
+
+
+@pytest.mark.parametrize("implementation", [nr, reference], ids=["core", "reference"])
+@pytest.mark.parametrize("kind", ["gradient", "prox", "bound", "norm"])
+@pytest.mark.parametrize(("cell", "letters"), [("gru", "rzn"), ("lstm", "ifgo")])
+def test_a_weight_for_each_gate(implementation: Any, kind: str, cell: str, letters: str) -> None:
+    """Gate by gate, written out, whichever gates a pattern takes."""
+    params = network(cell, 5, 2, True, "float64", seed=24)
+    gates = len(letters)
+    one = np.random.default_rng(25).uniform(0.5, 9, gates)
+    of_each = {"weight_hh_l0": one, "weight_ih_l1_reverse": one[::-1], "bias_hh_l1": 2 * one}
+    second = letters[1]
+    cases: list[tuple[dict[str, Any], dict[str, np.ndarray], list[int]]] = [
+        (
+            {"weight_hy": None, "weight_*": of_kind(kind, groups="gates", weights=one)},
+            {name: one for name in params if name[:9] in ("weight_ih", "weight_hh")},
+            list(range(gates)),
+        ),
+        (
+            {name: of_kind(kind, groups="gates", weights=of_each) for name in of_each},
+            of_each,
+            list(range(gates)),
+        ),
+        (
+            {f"weight_hh_l0[{second}]": of_kind(kind, groups="gates", weights=one)},
+            {"weight_hh_l0": one},
+            [1],
+        ),
+        (
+            {
+                f"weight_hh_l0[{second}]": nr.L2(0.0),
+                "weight_hh_l0": [nr.L2(0.0), of_kind(kind, groups="gates", weights=of_each)],
+            },
+            {"weight_hh_l0": one},
+            [0, *range(2, gates)],
+        ),
+    ]
+    for mapping, weights, taken in cases:
+        after, value = moved(implementation, params, mapping, 0.5)
+        wanted, total = deepcopy(params), 0.0
+        for name, factors in weights.items():
+            blocks = np.split(wanted[name], gates)  # views
+            for i in taken:
+                total += 0.3 * factors[i] * np.linalg.norm(blocks[i])
+                blocks[i][...] = scaled_group(kind, blocks[i], factors[i], 0.5)
+        for name in params:
+            np.testing.assert_allclose(after[name], wanted[name], rtol=0, atol=1e-14, err_msg=name)
+        lasso = kind in ("gradient", "prox")
+        assert value == pytest.approx(total if lasso else 0.0, rel=1e-13)
+
+
+@pytest.mark.parametrize("implementation", [nr, reference], ids=["core", "reference"])
+@pytest.mark.parametrize("kind", ["gradient", "prox", "bound", "norm"])
+def test_weights_for_each_parameter(implementation: Any, kind: str) -> None:
+    """A mapping: of rows, and of units by the name of their layer's W_hh."""
+    params = network("gru", 4, 2, True, "float64", seed=26)
+    rng = np.random.default_rng(27)
+    rows = {name: rng.uniform(0.5, 9, len(params[name])) for name in ("weight_hh_l0", "weight_hy")}
+    penalty = of_kind(kind, weights=rows)
+    after, value = moved(implementation, params, dict.fromkeys(rows, penalty), 0.5)
+    wanted, total = deepcopy(params), 0.0
+    for name, factors in rows.items():
+        for row, factor in zip(wanted[name], factors, strict=True):
+            total += 0.3 * factor * np.linalg.norm(row)
+            row[...] = scaled_group(kind, row, factor, 0.5)
+    lasso = kind in ("gradient", "prox")
+    assert value == pytest.approx(total if lasso else 0.0, rel=1e-13)
+    for name in params:
+        np.testing.assert_allclose(after[name], wanted[name], rtol=0, atol=1e-14, err_msg=name)
+
+    layers = {f"weight_hh_l{layer}": rng.uniform(0.5, 9, 8) for layer in range(2)}
+    penalty = of_kind(kind, groups="outgoing", weights=layers)
+    after, value = moved(implementation, params, penalty, 0.5)
+    total = 0.0
+    for unit, factor in zip(units_of(params), np.concatenate(list(layers.values())), strict=True):
+        group = columns_of(params, unit)
+        total += 0.3 * factor * np.linalg.norm(group)
+        wanted_group = scaled_group(kind, group, factor, 0.5)
+        np.testing.assert_allclose(columns_of(after, unit), wanted_group, rtol=0, atol=1e-14)
+    assert value == pytest.approx(total if lasso else 0.0, rel=1e-13)
+
+
 def lstm_problem(**change: Any) -> dict[str, Any]:
-    params = network("lstm", 4, 2, False, "float64", seed=22)
+    params = network(change.pop("cell", "lstm"), 4, 2, False, "float64", seed=22)
+    params["weight_hy"] = np.ones((2, change.pop("columns", 4)))
     rule = change.pop("rule", nr.SGD(0.1))
     arguments = {"params": params, "grads": gradients_of(params, seed=23), "rule": rule}
     return arguments | {"state": nr.init_state(rule, params)} | change
@@ -634,6 +835,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"penalty": {"weight_hy[f]": nr.L2(0.1)}},
         "penalty: expected parameters that have gates, got 'weight_hy[f]'",
+    ),
+    (
+        {"penalty": {"gain_c_l0[f]": nr.L2(0.1)}, "cell": "lstm_ln"},
+        "penalty: expected parameters that have gates, got 'gain_c_l0[f]'",
+    ),
+    (
+        {"penalty": {"gain_hh_l0[z]": nr.L2(0.1)}, "cell": "lstm_ln"},
+        "penalty: expected a gate of ifgo, got 'gain_hh_l0[z]'",
     ),
     (
         {"penalty": [nr.L2(0.1), nr.L1(0.1)]},
@@ -671,13 +880,52 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"penalty": {"weight_hh_l0[f]": nr.GroupLasso(0.1, groups="outgoing")}},
         "penalty: expected whole arrays for groups='outgoing', got gates by 'weight_hh_l0[f]'",
     ),
+    (
+        {"penalty": nr.MaxNorm(0.1, groups="outgoing"), "columns": 5},
+        "weight_hy: expected shape (O, 4), got (2, 5)",
+    ),
     (  # the first pattern takes some of what the second is for
         {"penalty": {"weight_hy": nr.L2(0.1), "*": nr.GroupLasso(0.1, groups="outgoing")}},
         OUT + f"all of {TOP}, got '*' without ['weight_hy']",
     ),
     (
+        {"penalty": nr.Prox(nr.GroupLasso(0.1, groups="outgoing", heads=["weight_hy", "w_out"]))},
+        "heads: expected names of parameters for groups='outgoing', got 'w_out'",
+    ),
+    (
+        {"penalty": nr.MaxNorm(0.1, groups="outgoing", heads=["b_hy"])},
+        "heads: expected names of parameters for groups='outgoing', got 'b_hy'",
+    ),
+    (
+        {"penalty": {"*": nr.UnitNorm("outgoing", heads=["bias_hy"]), "bias_hy": nr.L2(0.1)}},
+        OUT + "all of ['weight_hh_l1', 'bias_hy'], got '*' without ['bias_hy']",
+    ),
+    (
         {"penalty": {"weight_hh_l0": nr.GroupLasso(0.1, weights=np.ones(3))}},
-        "weights: expected one for each of 16 groups, shape (16,), got (3,)",
+        "weights[weight_hh_l0]: expected one for each of 16 groups, shape (16,), got (3,)",
+    ),
+    *(
+        (
+            {"penalty": {p: nr.MaxNorm(0.1, groups="gates", weights=np.ones(1))}},
+            "weights[weight_hh_l0]: expected one for each of 4 gates, shape (4,), got (1,)",
+        )
+        for p in ("weight_hh_l0", "weight_hh_l0[f]", "weight_hh_l0[*]")
+    ),
+    (
+        {"penalty": {"*_h*": nr.Prox(nr.GroupLasso(0.1, groups="gates", weights=np.ones(4)))}},
+        "weights[weight_hy]: expected one for each of 1 groups, shape (1,), got (4,)",
+    ),
+    (
+        {"penalty": nr.GroupLasso(0.1, groups="outgoing", weights=np.ones(8))},
+        "weights[weight_hh_l0]: expected one for each of 4 groups, shape (4,), got (8,)",
+    ),
+    (
+        {"penalty": nr.GroupLasso(0.1, weights={"weight_ih_l0": np.ones(16)})},
+        "weights: expected an array for weight_hh_l0, got ['weight_ih_l0']",
+    ),
+    (
+        {"penalty": nr.UnitNorm("outgoing", weights={"weight_hh_l0": np.ones(4)})},
+        "weights: expected an array for weight_hh_l1, got ['weight_hh_l0']",
     ),
     (
         {"penalty": {"weight_hh_l0": nr.L1(0.1, weights=np.ones(3))}},

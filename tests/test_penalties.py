@@ -474,6 +474,22 @@ def test_groups_are_checked(name: str) -> None:
     text = r"^weights: expected one for each of 3 groups, shape \(3,\), got \(2,\)$"
     with pytest.raises(ValueError, match=text):
         cls(**one, weights=np.ones(2)).prox(np.eye(3), 0.1)
+    for heads, error, text in (
+        ("weight_out", TypeError, "heads: expected a sequence of names, got str"),
+        ([], ValueError, "heads: expected at least one name, got none"),
+        ([1], TypeError, "heads: expected names, got int"),
+        (
+            ["weight_hh_l0"],
+            ValueError,
+            "heads: expected matrices that read the output, got 'weight_hh_l0'",
+        ),
+    ):
+        with pytest.raises(error, match=f"^{text}$"):
+            cls(**one, groups="outgoing", heads=heads)
+    text = r"^heads: expected none beside groups='rows', got \('weight_out',\)$"
+    with pytest.raises(ValueError, match=text):
+        cls(**one, heads=["weight_out"])
+    assert cls(**one, groups="outgoing", heads=["a", "b", "a"]).heads == ("a", "b")
 
 
 def test_a_centre_is_finite() -> None:
@@ -487,11 +503,12 @@ def test_a_centre_is_finite() -> None:
 def test_weights_are_factors(name: str) -> None:
     cls = REGISTRY[name]
     one = dict.fromkeys(strength_names(cls), 1.0)
-    for bad in (-1.0, np.nan, np.inf):
-        text = rf"^weights: expected finite numbers >= 0, got {bad} at index \(1,\)$"
+    least = "> 0" if name == "UnitNorm" else ">= 0"
+    for bad in (-1.0, np.nan, np.inf, *([0.0] if name == "UnitNorm" else [])):
+        text = rf"^weights: expected finite numbers {least}, got {bad} at index \(1,\)$"
         with pytest.raises(ValueError, match=text):
             cls(**one, weights=np.array([1.0, bad]))
-        text = rf"^weights\[w\]: expected finite numbers >= 0, got {bad} at index \(0,\)$"
+        text = rf"^weights\[w\]: expected finite numbers {least}, got {bad} at index \(0,\)$"
         with pytest.raises(ValueError, match=text):
             cls(**one, weights={"w": np.array([bad])})
     with pytest.raises(TypeError, match=r"^weights: expected an ndarray, got list$"):

@@ -56,6 +56,26 @@ def test_other_parameters(params: dict[str, Any]) -> None:
     check(penalty, params)
 
 
+def test_weights_of_groups(params: dict[str, Any]) -> None:
+    one, other = np.arange(1.0, 5.0), np.arange(4.0, 0.0, -1)
+    for weights in (one, other, {"weight_hh_l0": one}, {"weight_hh_l0": other}):
+        for pattern in ("weight_hh_l0", "weight_hh_l0[f]"):
+            check({pattern: nr.GroupLasso(0.1, groups="gates", weights=weights)}, params)
+            check({pattern: nr.Prox(nr.GroupLasso(0.1, groups="gates", weights=weights))}, params)
+
+
+def test_heads(params: dict[str, Any]) -> None:
+    params |= {"weight_hy": np.ones((1, 4)), "weight_out": np.full((2, 4), 0.5)}
+    for heads in (["weight_hy"], ["weight_out"], ["weight_hy", "weight_out"], ["weight_hy"]):
+        check(nr.GroupLasso(0.1, groups="outgoing", heads=heads), params)
+        check([nr.Prox(nr.GroupLasso(0.1, groups="outgoing", heads=heads))], params)
+    penalty = nr.GroupLasso(0.1, groups="outgoing", heads=["weight_out"])
+    check(penalty, params)
+    del params["weight_out"]
+    with pytest.raises(ValueError, match=r"^heads: expected names of parameters"):
+        check(penalty, params)
+
+
 def test_a_list_is_no_mapping(params: dict[str, Any]) -> None:
     penalty = nr.L2(0.1)
     check({"weight_*": penalty}, params)

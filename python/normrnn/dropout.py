@@ -28,6 +28,9 @@ class Dropout:
     Input, output, between and candidate draw a mask for each step, unless `per_sequence`; state has
     one for each sequence, zoneout one for each step. Gradients are exact for the masks drawn.
 
+    Between the layers of a network with one there is nothing, and `between` does nothing, so that a
+    search over depths may keep it; a candidate or a c that the cell does not have is an error.
+
     Which to use: `input`, `between` and `output` are the plain ones, to begin with; they leave the
     recurrence alone. With `per_sequence` and `state` together they are Gal and Ghahramani's
     variational dropout. For the recurrence itself take one of these: `candidate`, which never

@@ -97,11 +97,12 @@ def update(
     rule : Rule
         `SGD`, `Momentum`, `Adam` or `AdamW`.
     penalty : Penalty, Prox, sequence, mapping or None
-        One, or a list, for all weights (biases are exempt), or a mapping from name patterns such as
-        ``"weight_hh_*"``: the first that matches counts, and a bias is matched only by a pattern
-        with "bias" in it. ``"weight_hh_l0[f]"`` is the rows of one gate, ``"weight_hh_l0[*]"`` each
-        gate by itself. A plain penalty acts through its gradient, `Prox` as an exact proximal step
-        after the rule's, a constraint as a projection there. See `normrnn.penalties.resolve`.
+        One, or a list, for all weights (biases and gains are exempt), or a mapping from name
+        patterns such as ``"weight_hh_*"``: the first that matches counts, and a bias or a gain is
+        matched only by a pattern with "bias" or "gain" in it. ``"weight_hh_l0[f]"`` is the rows of
+        one gate, ``"weight_hh_l0[*]"`` each gate by itself. A plain penalty acts through its
+        gradient, `Prox` as an exact proximal step after the rule's, a constraint as a projection
+        there. See `normrnn.penalties.resolve`.
     clip_norm : float, optional
         The gradients of the loss are scaled down to this global norm if theirs is larger.
     clip_value : float, optional

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normrnn import _core
+from normrnn._heads import HEADS, head_names
 from normrnn._numbers import non_negative
 from normrnn.frozen import freeze
 
@@ -112,7 +113,7 @@ def shrink(
     params: Mapping[str, Array],
     *,
     tol: float = 0.0,
-    heads: Sequence[str] = ("weight_hy",),
+    heads: Sequence[str] = HEADS,
 ) -> Shrunk:
     """Remove the hidden units that no output depends on, so that the same outputs cost less.
 
@@ -218,16 +219,10 @@ def _check(
             "cell: expected a cell whose units can be removed one by one, which layer "
             f"normalisation couples, got {cell!r}"
         )
-    if isinstance(heads, str):
-        raise TypeError("heads: expected a sequence of names, got str")
-    names = tuple(heads)
-    if not names:
-        raise ValueError("heads: expected at least one name, got none")
+    names = head_names(heads)
     for name in names:
         if name not in params:
             raise ValueError(f"heads: expected names of parameters, got {name!r}")
-        if RECURRENT.fullmatch(name):
-            raise ValueError(f"heads: expected matrices that read the output, got {name!r}")
     # The core's own check of names, dtypes and shapes, as in `forward`.
     freeze(cell, {key: w for key, w in params.items() if RECURRENT.fullmatch(key)})
     hidden = params["weight_ih_l0"].shape[0] // _core.cells()[cell][0]

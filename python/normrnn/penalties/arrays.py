@@ -16,25 +16,25 @@ Arrays: TypeAlias = NDArray[Any] | Mapping[str, NDArray[Any]] | None
 P = TypeVar("P", bound=Penalty)
 
 
-def keep(penalty: Penalty, field: str, least: float = -np.inf) -> None:
+def keep(penalty: Penalty, field: str, bound: str = "") -> None:
     """Replace the arrays in a field of a frozen dataclass by copies.
 
     Raises
     ------
     ValueError
-        If a number in them is not finite, or below the least.
+        If a number in them is not finite or not within the bound, ">= 0" or "> 0".
     """
     given = getattr(penalty, field)
     if isinstance(given, Mapping):
-        kept = {name: _copy(f"{field}[{name}]", a, least) for name, a in given.items()}
+        kept = {name: _copy(f"{field}[{name}]", a, bound) for name, a in given.items()}
         object.__setattr__(penalty, field, kept)
     elif given is not None:
-        object.__setattr__(penalty, field, _copy(field, given, least))
+        object.__setattr__(penalty, field, _copy(field, given, bound))
 
 
-def keep_factors(penalty: Penalty, field: str) -> None:
-    """Do so with factors, which are not below zero."""
-    keep(penalty, field, 0.0)
+def keep_factors(penalty: Penalty, field: str, *, zero: bool = True) -> None:
+    """Copy a field's arrays; refuse factors that are negative or not finite, or 0 unless allowed."""
+    keep(penalty, field, ">= 0" if zero else "> 0")
 
 
 def bind(penalty: P, name: str, *names_of_fields: str) -> P:
@@ -87,16 +87,19 @@ def factors_for(
     return np.ascontiguousarray(spread, w.dtype)
 
 
-def _copy(argument: str, given: object, least: float) -> NDArray[Any]:
+def _copy(argument: str, given: object, bound: str) -> NDArray[Any]:
     if not isinstance(given, np.ndarray):
         raise TypeError(f"{argument}: expected an ndarray, got {type(given).__name__}")
     frozen = np.array(given, order="C")
-    wrong = np.argwhere(~((frozen >= least) & (np.abs(frozen) < np.inf)))
+    within = np.isfinite(frozen)
+    if bound:
+        within &= frozen > 0 if bound == "> 0" else frozen >= 0
+    wrong = np.argwhere(~within)
     if len(wrong):
         at = tuple(wrong[0].tolist())
-        floor = "" if least == -np.inf else f" >= {least:g}"
         raise ValueError(
-            f"{argument}: expected finite numbers{floor}, got {frozen[at]} at index {at}"
+            f"{argument}: expected finite numbers{bound and ' ' + bound}, got {frozen[at]} "
+            f"at index {at}"
         )
     frozen.flags.writeable = False
     return frozen

@@ -1,11 +1,13 @@
 """Group lasso and sparse group lasso: whole groups of weights become zero."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from normrnn._heads import HEADS
 from normrnn.penalties.arrays import Arrays
 from normrnn.penalties.base import ElementwisePenalty, Strength, number
 from normrnn.penalties.groups import GroupPenalty
@@ -44,16 +46,26 @@ class GroupLasso(_SumOfNorms):
         Factor >= 0 of the sum, or a function from the number of the update to one.
     groups : str
         "rows", "columns" or "matrix" of each array that the penalty is for; "gates": the block of
-        each gate; "outgoing": for each hidden unit its column of ``weight_hh`` and its column of
-        the next layer's ``weight_ih`` (both directions) or of ``weight_hy``. A pattern for
-        "outgoing" must match all of these arrays; others that it matches are not penalised.
-    weights : ndarray or None
-        A factor >= 0 for each group in place of sqrt(p_g).
+        each gate, or all of an array that has no gates, such as a head; "outgoing": for each hidden
+        unit its column of ``weight_hh`` and its column of the next layer's ``weight_ih`` (both
+        directions) or of the heads. A pattern for "outgoing" must match all of these arrays; others
+        that it matches are not penalised.
+    weights : ndarray, mapping of str to ndarray, or None
+        A factor >= 0 for each group in place of sqrt(p_g), or one such array for each parameter
+        name. Of "gates", one for each of the parameter's (i f g o, or r z n), whichever of them a
+        pattern is for; of "outgoing", one for each unit of a layer, those of the reverse direction
+        last, under the name of the layer's ``weight_hh_l{k}``. 1 / ||w_g|| at a first estimate of w
+        makes this the adaptive group lasso.
+    heads : sequence of str
+        For "outgoing", as for `shrink`: names in the parameters of all the matrices [O, D*H] that
+        read the last layer. There must be one: if y itself is the result, no unit of that layer can
+        be taken out.
 
     References
     ----------
     Yuan & Lin, Model selection and estimation in regression with grouped variables, J. R. Statist.
-    Soc. B 68, 2006.
+    Soc. B 68, 2006. With weights: Wang & Leng, A note on adaptive group lasso, Comput. Statist.
+    Data Anal. 52, 2008.
 
     Examples
     --------
@@ -67,6 +79,7 @@ class GroupLasso(_SumOfNorms):
     strength: Strength
     groups: str = "rows"
     weights: Arrays = None
+    heads: Sequence[str] = HEADS
 
     def strengths(self, sizes: NDArray[Any]) -> NDArray[np.float64]:
         """Strength * sqrt(p_g), or * the group's weight."""
@@ -84,7 +97,7 @@ class SparseGroupLasso(_SumOfNorms):
     ----------
     l1, group : float or callable
         Factors >= 0.
-    groups, weights
+    groups, weights, heads
         As for `GroupLasso`; weights are those of the groups.
 
     References
@@ -104,6 +117,7 @@ class SparseGroupLasso(_SumOfNorms):
     group: Strength
     groups: str = "rows"
     weights: Arrays = None
+    heads: Sequence[str] = HEADS
 
     def strengths(self, sizes: NDArray[Any]) -> NDArray[np.float64]:
         """Group * sqrt(p_g), or * the group's weight."""

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from normrnn._heads import HEADS
+from normrnn.penalties.arrays import bind, one_array
 from normrnn.penalties.groups import GroupPenalty, as_matrix
 from normrnn.penalties.resolve import One, Params, Piece, gates_of, inner_of, is_prox
 
@@ -57,23 +59,31 @@ class GroupSets:
 
 
 def split_gates(pieces: Sequence[Piece], params: Params) -> list[Piece]:
-    """Make pieces of the gates where a penalty takes each gate as a group."""
+    """Make pieces of the gates where a penalty takes each gate as a group.
+
+    What has no gates is one block: a head, a tanh network's matrix, a gain of c.
+
+    Raises
+    ------
+    ValueError
+        If there are weights, and not one for each gate.
+    """
     result = []
     for piece in pieces:
         if not any(_groups(term) == "gates" for term in piece.terms):
             result.append(piece)
             continue
-        terms = tuple(_with_groups(term, "matrix") for term in piece.terms)
         gates = gates_of(piece.name, params)
         if not gates:
+            terms = tuple(_as_block(term, piece.name) for term in piece.terms)
             result.append(piece._replace(terms=terms))
             continue
         start, stop, _ = (piece.rows or slice(None)).indices(len(params[piece.name]))
         height = len(params[piece.name]) // len(gates)
-        result += [
-            Piece(piece.name, slice(row, row + height), terms, piece.source)
-            for row in range(start, stop, height)
-        ]
+        for row in range(start, stop, height):
+            gate = row // height
+            terms = tuple(_as_block(term, piece.name, gate, len(gates)) for term in piece.terms)
+            result.append(Piece(piece.name, slice(row, row + height), terms, piece.source))
     return result
 
 
@@ -83,15 +93,16 @@ def group_sets(pieces: Sequence[Piece], params: Params) -> GroupSets:
     Raises
     ------
     ValueError
-        If a pattern for outgoing weights leaves some of a unit's out, or weights of groups do not
-        fit.
+        If a pattern for outgoing weights leaves some of a unit's out, a head is missing or of
+        another shape, or weights of groups do not fit.
     """
     uses: list[GroupUse | None] = [None] * len(pieces)
     strengths: list[NDArray[np.float64]] = []
     count = 0
 
-    def add(penalty: GroupPenalty, sizes: NDArray[Any]) -> int:
+    def add(name: str, penalty: GroupPenalty, sizes: NDArray[Any]) -> int:
         nonlocal count
+        _check_weights(penalty, name, len(sizes))
         first, count = count, count + len(sizes)
         strengths.append(penalty.strengths(sizes))
         return first
@@ -107,7 +118,8 @@ def group_sets(pieces: Sequence[Piece], params: Params) -> GroupSets:
                 continue
             rows, columns = as_matrix(piece_of(params[piece.name], piece)).shape
             sizes = {"rows": [columns] * rows, "columns": [rows] * columns}
-            first = add(penalty, np.array(sizes.get(penalty.groups, [rows * columns]), float))
+            of_each = np.array(sizes.get(penalty.groups, [rows * columns]), float)
+            first = add(piece.name, penalty, of_each)
             uses[i] = GroupUse(penalty, is_prox(term), penalty.groups, first)
     for source, members in outgoing.items():
         _outgoing(pieces, members, source, params, add, uses)
@@ -119,11 +131,12 @@ def piece_of(array: NDArray[Any], piece: Piece) -> NDArray[Any]:
     return array if piece.rows is None else array[piece.rows]
 
 
-def consumers(params: Params) -> list[list[str]]:
+def consumers(params: Params, heads: Sequence[str] = HEADS) -> list[list[str]]:
     """For each layer the arrays that have a column for each of its units.
 
     A layer's own ``weight_hh`` come first, one for each direction, with the columns of that
-    direction's units; the others have columns for both directions' units, side by side.
+    direction's units; the others have columns for both directions' units, side by side: the next
+    layer's ``weight_ih``, or the heads, which need not be there.
 
     Examples
     --------
@@ -137,9 +150,8 @@ def consumers(params: Params) -> list[list[str]]:
         layer = len(layers)
         own = [f"weight_hh_l{layer}", f"weight_hh_l{layer}_reverse"]
         above = [f"weight_ih_l{layer + 1}", f"weight_ih_l{layer + 1}_reverse"]
-        if above[0] not in params:
-            above = ["weight_hy"]
-        layers.append([name for name in (*own, *above) if name in params])
+        own, above = ([name for name in names if name in params] for names in (own, above))
+        layers.append(own + (above or list(heads)))
     return layers
 
 
@@ -157,11 +169,21 @@ def _outgoing(
         raise ValueError(
             f"penalty: expected whole arrays for groups='outgoing', got gates by {source!r}"
         )
+    penalty, prox = next(
+        (p, is_prox(t))
+        for t in pieces[members[0]].terms
+        if isinstance(p := inner_of(t), GroupPenalty)
+    )
     found = False
-    for names in consumers(params):
+    for names in consumers(params, penalty.heads):
         missing = [name for name in names if name not in by_name]
         if len(missing) == len(names):
             continue
+        absent = [name for name in missing if name not in params]
+        if absent:
+            raise ValueError(
+                f"heads: expected names of parameters for groups='outgoing', got {absent[0]!r}"
+            )
         if missing:
             raise ValueError(
                 f"penalty: expected a pattern for groups='outgoing' that matches all of {names}, "
@@ -169,19 +191,21 @@ def _outgoing(
             )
         found = True
         recurrent = [name for name in names if _RECURRENT.fullmatch(name)]
+        readers = [name for name in names if name not in recurrent]
         hidden = [params[name].shape[-1] for name in recurrent]
-        above = sum(params[name].shape[0] for name in names if name not in recurrent)
+        for name in readers:
+            shape = params[name].shape
+            if len(shape) != 2 or shape[1] != sum(hidden):
+                raise ValueError(f"{name}: expected shape (O, {sum(hidden)}), got {shape}")
+        above = sum(params[name].shape[0] for name in readers)
         own = [
             np.full(h, _outgoing_rows(params[n])) for n, h in zip(recurrent, hidden, strict=True)
         ]
-        term = pieces[by_name[names[0]]].terms
-        penalty, prox = next(
-            (p, is_prox(t)) for t in term if isinstance(p := inner_of(t), GroupPenalty)
-        )
-        first = add(penalty, np.concatenate(own) + float(above))
+        bound = bind(penalty, names[0], "weights")
+        first = add(names[0], bound, np.concatenate(own) + float(above))
         for name in names:
             offset = sum(hidden[: recurrent.index(name)]) if name in recurrent else 0
-            uses[by_name[name]] = GroupUse(penalty, prox, "columns", first + offset)
+            uses[by_name[name]] = GroupUse(bound, prox, "columns", first + offset)
     if not found:
         raise ValueError(
             f"penalty: expected a pattern for groups='outgoing' that matches a 'weight_hh_*', "
@@ -198,9 +222,23 @@ def _groups(term: One) -> str | None:
     return penalty.groups if isinstance(penalty, GroupPenalty) else None
 
 
-def _with_groups(term: One, groups: str) -> One:
+def _as_block(term: One, name: str, gate: int = 0, gates: int = 1) -> One:
+    """Return the term for one of a parameter's gates, with its weight, as a penalty of a matrix."""
     penalty = inner_of(term)
     if not isinstance(penalty, GroupPenalty):
         return term
-    changed = replace(penalty, groups=groups)  # type: ignore[type-var]
-    return type(term)(changed) if term is not penalty else changed  # type: ignore[call-arg]
+    weights = _check_weights(penalty, name, gates)
+    own = None if weights is None else weights[gate : gate + 1]
+    block = replace(penalty, groups="matrix", weights=own)  # type: ignore[type-var]
+    return type(term)(block) if term is not penalty else block  # type: ignore[call-arg]
+
+
+def _check_weights(penalty: GroupPenalty, name: str, count: int) -> NDArray[Any] | None:
+    weights = one_array("weights", penalty.weights)
+    if weights is not None and weights.shape != (count,):
+        kind = "gates" if penalty.groups == "gates" and count > 1 else "groups"
+        raise ValueError(
+            f"weights[{name}]: expected one for each of {count} {kind}, shape ({count},), "
+            f"got {weights.shape}"
+        )
+    return weights

@@ -1,12 +1,14 @@
 """What penalties and constraints on the norms of groups of weights share."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from normrnn.penalties.arrays import Arrays, keep_factors, one_array
+from normrnn._heads import HEADS, head_names
+from normrnn.penalties.arrays import Arrays, bind, keep_factors, one_array
 from normrnn.penalties.base import ElementwisePenalty, Penalty
 
 #: Which weights have a norm together. The last two are resolved within a network (see resolve.py):
@@ -24,22 +26,39 @@ class GroupPenalty(Penalty):
     ----------
     groups : str
         One of "rows", "columns", "matrix", "gates", "outgoing".
-    weights : ndarray or None
+    weights : ndarray, mapping of str to ndarray, or None
         A factor for each group, in the order of the rows or columns.
+    heads : sequence of str
+        For "outgoing": what reads the last layer.
+    zero_weights : bool
+        Whether a weight may be 0.
     """
 
     groups: str
     weights: Arrays
+    heads: Sequence[str]
     kernel: ClassVar[str]
+    zero_weights: ClassVar[bool] = True
     scope = "group"
 
     def __post_init__(self) -> None:
-        """Check strengths, groups and weights."""
+        """Check strengths, groups, weights and heads."""
         super().__post_init__()
         if self.groups not in GROUPS:
             expected = ", ".join(map(repr, GROUPS))
             raise ValueError(f"groups: expected one of {expected}, got {self.groups!r}")
-        keep_factors(self, "weights")
+        keep_factors(self, "weights", zero=self.zero_weights)
+        heads = head_names(self.heads)
+        if self.groups != "outgoing" and heads != HEADS:
+            raise ValueError(f"heads: expected none beside groups={self.groups!r}, got {heads}")
+        object.__setattr__(self, "heads", heads)
+
+    def for_parameter(self, name: str) -> Self:
+        """Return the penalty with the weights of this parameter, if it has some for each.
+
+        Groups of several arrays have theirs under the name of one of them; see `group_sets`.
+        """
+        return self if self.groups == "outgoing" else bind(self, name, "weights")
 
     @abstractmethod
     def strengths(self, sizes: NDArray[Any]) -> NDArray[np.float64]:

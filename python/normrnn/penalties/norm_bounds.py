@@ -1,11 +1,13 @@
 """Constraints on the norms of groups of weights: at most a bound, or one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from normrnn._heads import HEADS
 from normrnn.penalties.arrays import Arrays
 from normrnn.penalties.base import Strength, number
 from normrnn.penalties.groups import GroupPenalty
@@ -21,8 +23,10 @@ class MaxNorm(GroupPenalty):
         Largest norm, >= 0, or a function from the number of the update to one.
     groups : str
         As for `GroupLasso`; "rows" are the incoming weights of a unit or a gate of it.
-    weights : ndarray or None
-        A factor >= 0 of the bound for each group.
+    weights : ndarray, mapping of str to ndarray, or None
+        A factor >= 0 of the bound for each group; arranged as for `GroupLasso`.
+    heads : sequence of str
+        As for `GroupLasso`.
 
     References
     ----------
@@ -40,6 +44,7 @@ class MaxNorm(GroupPenalty):
     bound: Strength
     groups: str = "rows"
     weights: Arrays = None
+    heads: Sequence[str] = HEADS
     kernel = "max_norm"
     constraint = True
 
@@ -62,8 +67,10 @@ class UnitNorm(GroupPenalty):
     ----------
     groups : str
         As for `GroupLasso`.
-    weights : ndarray or None
-        A norm > 0 for each group in place of 1.
+    weights : ndarray, mapping of str to ndarray, or None
+        A norm > 0 for each group in place of 1; arranged as for `GroupLasso`.
+    heads : sequence of str
+        As for `GroupLasso`.
 
     References
     ----------
@@ -80,8 +87,10 @@ class UnitNorm(GroupPenalty):
 
     groups: str = "rows"
     weights: Arrays = None
+    heads: Sequence[str] = HEADS
     kernel = "unit_norm"
     constraint = True
+    zero_weights = False
 
     def strengths(self, sizes: NDArray[Any]) -> NDArray[np.float64]:
         """Return the norm of each group."""

@@ -16,7 +16,7 @@ Params: TypeAlias = Mapping[str, NDArray[Any]]
 
 GATES = {3: "rzn", 4: "ifgo"}
 _GATE = re.compile(r"(.*)\[([a-z]|\*)\]")
-_LAYER = re.compile(r"(?:weight|bias)_(?:ih|hh)_(l\d+(?:_reverse)?)")
+_LAYER = re.compile(r"(?:weight|bias|gain)_(?:ih|hh)_(l\d+(?:_reverse)?)")
 _KINDS: tuple[tuple[type, str], ...] = (
     (ElementwisePenalty, "penalty of each weight"),
     (GroupPenalty, "penalty of groups"),
@@ -51,7 +51,8 @@ def resolve(penalty: Some | Mapping[str, Some], params: Params, step: int = 1) -
     "gain" in it. A mapping goes from a pattern (as in fnmatch, case-sensitive) to one, a list or
     None: the first pattern that matches counts, and a pattern matches a bias or a gain only if the
     pattern itself has "bias" or "gain" in it. ``"weight_hh_l0[f]"`` is the rows of gate f alone
-    (i f g o for the LSTM, r z n for the GRU), ``"weight_hh_l0[*]"`` each gate by itself.
+    (i f g o for the LSTM, r z n for the GRU), ``"weight_hh_l0[*]"`` each gate by itself; so for a
+    bias or a gain that has a part for each gate.
 
     A list may hold one penalty of each weight, one of groups, and any number of whole matrices; at
     most one of them may be a `Prox` or a constraint.
@@ -117,6 +118,9 @@ def gates_of(name: str, params: Params) -> str:
     >>> from normrnn.penalties.resolve import gates_of
     >>> gates_of("bias_hh_l0", nr.init_params("gru", 2, 4))
     'rzn'
+    >>> params = nr.init_params("lstm_ln", 2, 4)
+    >>> gates_of("gain_hh_l0", params), gates_of("gain_c_l0", params)
+    ('ifgo', '')
     """
     layer = _LAYER.fullmatch(name)
     recurrent = params.get(f"weight_hh_{layer[1]}") if layer else None

@@ -59,7 +59,7 @@ class _Part:
     def __init__(
         self, term: Term, u: Array, a: float | Array, norms: Array, weights: Array
     ) -> None:
-        self.term, self.uniform = term, np.ndim(a) == 0
+        self.term = term
         self.groups = term.groups_of(u)
         self.norm, self.weight = norms[self.groups], weights[self.groups]
         self.a = np.broadcast_to(a, u.shape)
@@ -73,13 +73,8 @@ class _Part:
     def soft(self, sizes: Array) -> Array:
         """∂u/∂l1: the soft threshold moves s by −a sign(s), and the groups' prox follows.
 
-        u = s ρ/n with n = ‖s‖ = ρ + λca, so du = ρ/n ds + λca/n (u/ρ)(u/ρ · ds).
+        u = s ρ/n with n = ‖s‖ = ρ + λca, so du = ρ/n ds + λca/n (u/ρ)(u/ρ · ds), for one a.
         """
-        if not self.uniform:
-            raise ValueError(
-                "rule: expected one with the same step size for all weights for "
-                "Prox(SparseGroupLasso), such as SGD or AdamW"
-            )
         along = np.divide(
             sizes[self.groups], self.norm, where=self.norm > 0, out=np.zeros_like(self.norm)
         )

@@ -72,8 +72,8 @@ def sensitivity(
     Raises
     ------
     TypeError, ValueError
-        As `update`, or if a rule, a constraint or the prox of a penalty has no known derivative, or
-        a `Prox` shares its weights with another penalty.
+        As `update`, or if a rule, a constraint or the prox of a penalty has no known derivative,
+        as `SparseGroupLasso` under `Adam`, or a `Prox` shares its weights with another penalty.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def sensitivity(
             factor = -step_derivative(rule, before, slots, step)
             found += [(term, name, factor * r) for name, r in gradients(term, terms, w, norms)]
             continue
-        refuse_unknown_prox(term, terms)
+        refuse_unknown_prox(term, terms, rule)
         size = prox_step(rule, slots, step)
         if term.use:
             grouped.append((term, u, size))

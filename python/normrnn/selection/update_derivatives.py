@@ -82,13 +82,18 @@ def smooth_part(penalty: Penalty) -> Penalty:
     return with_strengths(penalty, **l2)
 
 
-def refuse_unknown_prox(term: Term, terms: Terms) -> None:
+def refuse_unknown_prox(term: Term, terms: Terms, rule: Rule) -> None:
     """Refuse a proximal step without a known derivative."""
     known = isinstance(term.penalty, L1 | L2 | ElasticNet | GroupLasso | SparseGroupLasso)
     if not known:
         raise TypeError(
             f"penalty: expected for {term.piece.name} a Prox whose derivative is known, of L1, L2, "
             f"ElasticNet, GroupLasso or SparseGroupLasso, got {type(term.penalty).__name__}"
+        )
+    if isinstance(term.penalty, SparseGroupLasso) and not rule.uniform_step:
+        raise ValueError(
+            "rule: expected one with the same step size for all weights for "
+            f"Prox(SparseGroupLasso), such as SGD or AdamW, got {type(rule).__name__}"
         )
     if sum(one.piece is term.piece for one in terms.all) > 1:
         raise ValueError(
