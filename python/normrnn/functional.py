@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from normrnn import _core
-from normrnn._numbers import positive
+from normrnn._numbers import integer, positive
 from normrnn.device import sequence as on_gpu
 from normrnn.device.libraries import on_device
 from normrnn.device.places import is_host
@@ -93,11 +93,7 @@ def init_params(
     if output_size is not None:
         sizes["output_size"] = output_size
     for argument, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
-            raise TypeError(f"{argument}: expected an integer, got {type(size).__name__}")
-        least = 0 if argument == "input_size" else 1
-        if size < least:
-            raise ValueError(f"{argument}: expected an integer >= {least}, got {size}")
+        integer(argument, size, 0 if argument == "input_size" else 1)
     if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
 

@@ -71,12 +71,3 @@ def tape_in(tape: object) -> _core.Tape:
         got = type(tape).__name__
         raise TypeError(f"tape: expected the tape of a forward pass with need_grad=True, got {got}")
     return tape
-
-
-def integer(argument: str, value: object, least: int) -> int:
-    """`value` as an int if it is an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{argument}: expected an integer >= {least}, got {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{argument}: expected an integer >= {least}, got {value}")
-    return int(value)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from normrnn._numbers import positive
-from normrnn.diagnostics._names import Array, integer, run_names
+from normrnn._numbers import integer, positive
+from normrnn.diagnostics._names import Array, run_names
 
 __all__ = ["GradientFlow", "gradient_flow"]
 
