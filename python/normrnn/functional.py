@@ -16,7 +16,7 @@ from normrnn import _core
 from normrnn._numbers import integer, positive
 from normrnn.device import sequence as on_gpu
 from normrnn.device.libraries import on_device
-from normrnn.device.places import is_host
+from normrnn.device.places import is_host, refuse_stream
 from normrnn.dropout import Dropout
 from normrnn.frozen import FrozenParams
 from normrnn.results import Gradients, Output
@@ -252,7 +252,7 @@ def forward(
             training=training,
         )
     if stream is not None:
-        _refuse_stream(stream)
+        refuse_stream(stream)
     weights = params.handle if isinstance(params, FrozenParams) else params
     y, states, tape = _core.forward(
         cell,
@@ -352,17 +352,12 @@ def backward(
     if isinstance(tape, _core.DeviceTape):
         return on_gpu.backward(tape, dy, (dh_n, dc_n), terms, clip_state, stream)
     if stream is not None:
-        _refuse_stream(stream)
+        refuse_stream(stream)
     params, dx, d_initial, h_norm, h_norm_clipped, penalty = _core.backward(
         tape, dy, dh_n, dc_n, terms, clip_state, num_threads
     )
     dc0 = d_initial[1] if len(d_initial) > 1 else None
     return Gradients(params, dx, d_initial[0], dc0, h_norm, h_norm_clipped, penalty)
-
-
-def _refuse_stream(stream: object) -> None:
-    got = type(stream).__name__
-    raise TypeError(f"stream: expected None for arrays in the memory of the host, got {got}")
 
 
 def head_forward(h: Array, params: Mapping[str, Array], *, num_threads: int | None = None) -> Array:
