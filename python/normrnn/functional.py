@@ -151,7 +151,8 @@ def forward(
         "gru_ln" or "lstm_ln"; "indrnn_tanh" or "indrnn_relu".
     x : ndarray, [T, B, I], or [B, T, I] with `batch_first`
         Input, float32 or float64. Any strides; not kept, so it may be reused afterwards. Or an
-        array on a GPU (see Notes), C-contiguous; then all others but lengths are on that GPU, too.
+        array on a GPU (see Notes), C-contiguous; then every array but `lengths` must be on that
+        GPU.
     params : dict of str to ndarray, or FrozenParams
         As from `init_params`, of x's dtype, or from `freeze`, which is for the CPU. ``weight_hy``
         and ``bias_hy`` are ignored.

@@ -131,8 +131,8 @@ def shrink(
     Parameters
     ----------
     cell : str
-        "rnn_tanh", "rnn_relu", "gru" or "lstm". Not a cell with layer normalisation, whose units
-        all depend on each other through mean and variance.
+        "rnn_tanh", "rnn_relu", "gru", "lstm", "indrnn_tanh" or "indrnn_relu". Not a cell with layer
+        normalisation, whose units all depend on each other through mean and variance.
     params : mapping of str to ndarray
         Parameters with at least one head. Left unchanged. What is neither recurrent nor a head,
         such as ``bias_hy``, is copied as it is.

@@ -33,7 +33,7 @@ def keep(penalty: Penalty, field: str, least: float = -np.inf) -> None:
 
 
 def keep_factors(penalty: Penalty, field: str) -> None:
-    """Do so with factors, which are not below zero."""
+    """Replace a field's arrays by copies; refuse numbers that are negative or not finite."""
     keep(penalty, field, 0.0)
 
 
