@@ -16,7 +16,8 @@ from normrnn import _core
 from normrnn._numbers import integer, positive
 from normrnn.device import sequence as on_gpu
 from normrnn.device.libraries import on_device
-from normrnn.device.places import is_host, refuse_stream
+from normrnn.device.places import is_host
+from normrnn.device.streams import refuse_stream
 from normrnn.dropout import Dropout
 from normrnn.frozen import FrozenParams
 from normrnn.results import Gradients, Output

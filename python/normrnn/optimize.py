@@ -16,7 +16,8 @@ from normrnn import _core
 from normrnn._numbers import positive
 from normrnn.device import updates as on_gpu
 from normrnn.device.libraries import any_on_device, on_device
-from normrnn.device.places import is_host, refuse_stream
+from normrnn.device.places import is_host
+from normrnn.device.streams import refuse_stream
 from normrnn.penalties.matrix_terms import MatrixTerms
 from normrnn.penalties.plan import Plan, plan_of
 from normrnn.penalties.resolve import Some

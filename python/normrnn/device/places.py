@@ -40,12 +40,6 @@ def device_name(device: str = "cuda") -> str:
     return _core.device_name(index_in("device", device))
 
 
-def refuse_stream(stream: object) -> None:
-    """Refuse a stream that was given beside arrays in the memory of the host."""
-    got = type(stream).__name__
-    raise TypeError(f"stream: expected None for arrays in the memory of the host, got {got}")
-
-
 def synchronize(device: str = "cuda", stream: object = None) -> None:
     """Wait for what a stream of a GPU was given to do, and raise what went wrong with it.
 
