@@ -23,7 +23,7 @@ NORMRNN_FUNCTION(tanh)
 NORMRNN_FN inline float abs(float x) { return ::fabsf(x); }
 NORMRNN_FN inline double abs(double x) { return ::fabs(x); }
 
-// As the vectors have them: where either is NaN, b.
+// min and max as for vectors: b where either is NaN.
 NORMRNN_FN inline float min(float a, float b) { return a < b ? a : b; }
 NORMRNN_FN inline double min(double a, double b) { return a < b ? a : b; }
 NORMRNN_FN inline float max(float a, float b) { return a > b ? a : b; }

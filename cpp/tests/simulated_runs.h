@@ -19,7 +19,7 @@ struct Setup {
   int resident = 1 << 20;
 };
 
-// Calls f(cell, forward?) with the simulated blocks' type for a kind and a pass.
+// Calls f.operator()<Block>(), Block the simulated block of a kind and a pass.
 template <class F>
 std::string with_block(Kind kind, Pass pass, F&& f) {
   const auto with_cell = [&]<class Cell>(Cell) {

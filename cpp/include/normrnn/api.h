@@ -54,9 +54,8 @@ struct WeightGradients {  // the same shapes; null where the weight is
 template <class T>
 class Tape;  // what a forward pass leaves for the backward pass
 
-// The weights of a network as the forward pass reads them, for operands as in ForwardCall::bf16, made
-// once for many calls. It holds copies:
-// whoever keeps it sees to it that the weights do not change meanwhile.
+// Weights as the forward pass reads them, made once for many calls, for operands as in
+// ForwardCall::bf16. Holds copies: whoever keeps it sees to it that the weights do not change.
 template <class T>
 class PackedWeights;
 template <class T>

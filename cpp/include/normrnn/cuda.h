@@ -97,8 +97,8 @@ enum UpdateSum : int {
 template <class T>
 void update(const UpdateCall<T>& call, double* sums, const Stream& stream);
 
-// For whoever has arrays in host memory. All but synchronize are in the order of the stream; copies
-// from and to host memory that is not page-locked wait for the device.
+// For whoever has arrays in host memory. All but synchronize are in the order of the stream. A copy has
+// done with pageable host memory when it returns; with page-locked memory it may not have.
 void* allocate(int64_t bytes, const Stream& stream);
 void free(void* memory, const Stream& stream);
 void copy(void* to, const void* from, int64_t bytes, const Stream& stream);  // either may be host

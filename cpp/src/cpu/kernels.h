@@ -242,8 +242,8 @@ struct UpdateSums {
   double penalty, grad_squares, update_squares, param_squares;
 };
 
-// Rows [begin, end) of a matrix whose elements are in groups: what there is one of for each group, element
-// (r, c) has at (r - begin) row_step + c column_step.
+// Rows [begin, end) of a matrix whose elements are in groups. Of an array with an entry for each group,
+// element (r, c) has entry (r - begin) * row_step + c * column_step.
 struct GroupRows {
   int64_t columns, begin, end;
   int64_t row_step, column_step;
@@ -294,8 +294,8 @@ struct CellKernels {
 template <class T, class E>
 struct ProductKernels {
   void (*matmul)(const MatMul<T, E>&, Worker&);
-  // Panels [begin, end) of b[k, columns]. Operands [from, from + ...) of a panel are rows [to, to +
-  // count) of b, for each of the blocks.
+  // Panels [begin, end) of b[k, columns]. For each block, rows [to, to + count) of b become the
+  // panel's operands from `from` on.
   void (*pack)(const T* b, int64_t ld, const ColumnBlock* blocks, int count, int64_t k,
                int64_t columns, int64_t begin, int64_t end, E* packed);
 };

@@ -2,7 +2,7 @@
 //
 // Rows are summed in blocks of kDepth, and the blocks in turn: the order depends on nothing but the
 // row count, and the error grows with the number of blocks, not of rows. Both operands are read with
-// a long stride, which hardware does not foresee, so each block fetches ahead for the next.
+// a long stride, which hardware prefetchers do not follow, so each block fetches ahead for the next.
 #pragma once
 
 #include "cpu/matmul-inl.h"

@@ -15,7 +15,7 @@ using cpu::GroupSums;
 using cpu::StepKeep;
 
 // f(row, element, entry of its group, lanes) over some rows of a matrix, and end(entry) after each row.
-// Rows are read whole, for that is what the memory foresees: a tile of columns at a time, for sums that
+// Rows are read whole, which hardware prefetchers follow: a tile of columns at a time, for sums that
 // stay in the first cache, was slower.
 template <class F, class End>
 NORMRNN_INLINE void for_rows(const GroupRows& rows, int lanes, F&& f, End&& end) {

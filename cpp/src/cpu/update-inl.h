@@ -45,7 +45,7 @@ struct AsProx : Penalty {
   }
 };
 
-// Or known at run time, where groups take more time than a well-foreseen branch for each vector.
+// Or known at run time, where groups take more time than a well-predicted branch for each vector.
 struct AnyPenalty {
   int kind = -1;  // in penalties.def; -1: none
   bool as_prox = false;

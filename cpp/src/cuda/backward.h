@@ -11,7 +11,7 @@
 
 namespace normrnn::device {
 
-// All public, for nvcc lets no other members have lambdas for a device.
+// All public: nvcc allows device lambdas in public member functions only.
 template <class Cell, class T, class Queue>
 struct BackwardPass {
   using P = Products<Cell>;

@@ -24,7 +24,7 @@ inline Operand gradient_operand(cuda::Precision precision) {
   return precision == cuda::Precision::kFull ? Operand::kSame : Operand::kTf32;
 }
 
-// All public, for nvcc lets no other members have lambdas for a device.
+// All public: nvcc allows device lambdas in public member functions only.
 template <class Cell, class T, class Queue>
 struct Gradients {
   using P = Products<Cell>;

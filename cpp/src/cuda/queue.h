@@ -1,6 +1,6 @@
 // The contract of a queue: what the general path asks of a device, and what its kernels may assume.
 //
-// A queue takes work and does it in order, some time. Its calls return at once; pointers in them are
+// A queue takes work and does it later, in order. Its calls return at once; pointers in them are
 // device pointers. CudaQueue (cuda_queue.cuh) puts it on a stream; HostQueue (tests/host_queue.h)
 // does it with loops over memory of the host.
 //

@@ -13,7 +13,7 @@ namespace normrnn::device {
 
 constexpr double kSmallestNorm = 1e-3;  // of weights, for clip_ratio: weights of 0 may grow
 
-// All public, for nvcc lets no other members have lambdas for a device.
+// All public: nvcc allows device lambdas in public member functions only.
 template <class Rule, class T, class Queue>
 struct Update {
   Update(Queue& queue, const UpdateCall<T>& call, double* sums) : queue_(queue), call_(call) {

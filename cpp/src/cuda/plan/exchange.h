@@ -95,8 +95,9 @@ class BarrierPort {
   int64_t words_;
 };
 
-// The words of a range of units in a slot, which holds the operand [rows, depth], several values a word:
-// a block's own words, or with all units those that it takes. The range begins at a whole word; with an odd H the last word of a gate has a value of padding.
+// The words of a range of units in a slot: a block's own, or, where the range is all units, those that
+// it takes. A slot is the operand [rows, depth], `values` to a word. The range begins at a whole word;
+// with odd H a gate's last word has one value of padding.
 struct Words {
   Product product;
   Range units;
