@@ -32,8 +32,8 @@ struct DeviceView {
 };
 
 // The device and the stream of one call, and how its arrays are read. The first array says the
-// device. The stream is the caller's, else the first that an array names, else the default one; where
-// an array names another, that is waited for.
+// device. The stream is the caller's, else the first that an array names, else the default one;
+// where an array names another, that is waited for.
 class DeviceScope {
  public:
   DeviceScope(const py::object& stream, py::object stream_owner);  // a handle or None

@@ -8,8 +8,8 @@
 
 namespace normrnn {
 
-// What may be shared out: cells with layer norm need whole rows, and the units of a diagonal cell do
-// not feel each other, so that splitting them takes no barrier.
+// What may be shared out: cells with layer norm need whole rows, and the units of a diagonal cell
+// do not feel each other, so that splitting them takes no barrier.
 enum class Sharing { kAny, kRows, kUnits };
 
 // What the model needs to know.

@@ -1,5 +1,6 @@
-// Elementary functions on plain numbers, float and double: what elementary.h is for vectors. Devices
-// run the compiler's own accurate functions (at most 2 units in the last place; no fast maths).
+// Elementary functions on plain numbers, float and double: what elementary.h is for vectors.
+// Devices run the compiler's own accurate functions (at most 2 units in the last place; no fast
+// maths).
 #pragma once
 
 #include <cmath>

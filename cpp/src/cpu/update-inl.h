@@ -1,5 +1,5 @@
-// The one update step: gradient, penalty, rule, prox, and their sums, in one pass over memory. Weights in
-// groups take it in update-groups-inl.h.
+// The one update step: gradient, penalty, rule, prox, and their sums, in one pass over memory.
+// Weights in groups take it in update-groups-inl.h.
 #pragma once
 
 #include "cpu/kernels.h"

@@ -1,7 +1,7 @@
 // Back-propagation through time of a stack over any queue, from the last layer to the first.
 //
-// A step is one product dL/drec W and one kernel. The loop yields dL/d gates alone; every gradient of
-// a weight, a bias or an input is then one large product or sum over all steps.
+// A step is one product dL/drec W and one kernel. The loop yields dL/d gates alone; every gradient
+// of a weight, a bias or an input is then one large product or sum over all steps.
 #pragma once
 
 #include <cmath>

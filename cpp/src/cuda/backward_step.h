@@ -1,5 +1,5 @@
-// The pointwise part of one step backwards, for any cell: dL/dh_t from the product, the direct part and
-// dy_t, then state penalties and the clip, then the cell.
+// The pointwise part of one step backwards, for any cell: dL/dh_t from the product, the direct part
+// and dy_t, then state penalties and the clip, then the cell.
 #pragma once
 
 #include "cuda/forward_step.h"

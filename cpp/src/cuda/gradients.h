@@ -1,5 +1,5 @@
-// What is left to do for a layer when the loop over time has made dL/d gates: the gradients of weights,
-// biases and the layer's input, each one large product or sum over all steps.
+// What is left to do for a layer when the loop over time has made dL/d gates: the gradients of
+// weights, biases and the layer's input, each one large product or sum over all steps.
 #pragma once
 
 #include "cuda/forward.h"

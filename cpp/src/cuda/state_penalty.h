@@ -59,7 +59,8 @@ struct AddOmega {
     } else {
       const Factors by = factors(totals[0]);
       T& product = op.terms.products[at.row * op.hidden + i];
-      // Masked once more than in q, for the derivative. Two factors: the product of both may overflow.
+      // Masked once more than in q, for the derivative. Two factors: the product of both may
+      // overflow.
       const T sent = MaskRow<T>(op.masks.state, at.row, at.r)(product, i);
       const int64_t before = op.rows[0].previous(packed, at.t, at.r, op.reverse != 0);
       product = h[before * op.hidden + i] + T(by.outer) * (T(by.inner) * sent);

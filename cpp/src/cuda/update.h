@@ -1,5 +1,5 @@
-// The fused update over any queue: a look at the gradients, which can still refuse, then one pass over
-// all tensors. Before it, the norms that groups of weights need are measured.
+// The fused update over any queue: a look at the gradients, which can still refuse, then one pass
+// over all tensors. Before it, the norms that groups of weights need are measured.
 #pragma once
 
 #include <cmath>
