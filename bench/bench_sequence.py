@@ -56,7 +56,7 @@ def test_forward_bfloat16(cell: str, batch: int, hidden: int, timed: Callable[..
     x, params = problem.x, nr.freeze(cell, problem.params, precision="bfloat16")
     expected = reference.forward(cell, x[:4], problem.params, precision="bfloat16").y
     got = nr.forward(cell, x, params, precision="bfloat16", need_grad=False).y[:4]
-    # How a value is rounded can hang on the last bit of a sum: 2^-8 of it, times a few weights.
+    # How a value is rounded can depend on the last bit of a sum: 2^-8 of it, times a few weights.
     np.testing.assert_allclose(got, expected, rtol=0, atol=2e-2)
     timed(
         lambda: nr.forward(cell, x, params, precision="bfloat16", need_grad=False),

@@ -15,7 +15,8 @@ from strategies import Problem, ProblemArrays
 # Largest error, in units of an array's largest element or of 1, the size of what goes in. A sum of
 # K terms of order 1, taken in an order of its own, is off by about sqrt(K) u, u the unit roundoff:
 # 30 u for the thousand terms, over all steps and layers, that an element depends on here. Five
-# times that is 1e-5 in float32 and 2e-14 in float64, where long or wide problems get some more.
+# times that is 1e-5 in float32 and 2e-14 in float64; float64 has fifty times that, for long and
+# wide problems.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 

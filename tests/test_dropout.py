@@ -293,7 +293,7 @@ def test_core_agrees_on_empty_dimensions(cell: str, empty: str) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_core_agrees_in_bfloat16(cell: str) -> None:
-    """How a value rounds can hang on the last bit of a sum: 2^-8 of it, over a few steps."""
+    """How a value rounds can depend on the last bit of a sum: 2^-8 of it, over a few steps."""
     problem = replace(SMALL, cell=cell, dtype="float32", hidden=33, with_initial=False)
     arrays, forward = problem.arrays(), everything(cell) | {"precision": "bfloat16"}
     expected = outcome(reference, problem, arrays, forward)

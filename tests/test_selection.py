@@ -347,7 +347,7 @@ def test_trainer_errors() -> None:
     gradient = Lasso().gradient
     with pytest.raises(TypeError, match="rule: expected a rule such as"):
         nr.selection.trainer(gradient, 0.1, 10)
-    with pytest.raises(TypeError, match="steps: expected an integer, got float"):
+    with pytest.raises(TypeError, match="steps: expected an integer >= 1, got float"):
         nr.selection.trainer(gradient, nr.SGD(0.1), 1.5)
     with pytest.raises(ValueError, match="steps: expected an integer >= 1, got 0"):
         nr.selection.trainer(gradient, nr.SGD(0.1), 0)
@@ -708,7 +708,7 @@ def test_nothing_from_the_future_is_seen(axis: int) -> None:
         ({"axis": 1}, ValueError, "x: expected at least 2 dimensions, got shape (12,)"),
         ({"lambdas": []}, ValueError, "lambdas: expected shape (N,) with N >= 1, got (0,)"),
         ({"folds": 0}, ValueError, "folds: expected an integer >= 1, got 0"),
-        ({"folds": 1.5}, TypeError, "folds: expected an integer, got float"),
+        ({"folds": 1.5}, TypeError, "folds: expected an integer >= 1, got float"),
         ({"gap": -1}, ValueError, "gap: expected an integer >= 0, got -1"),
         ({"test_size": 0}, ValueError, "test_size: expected an integer >= 1, got 0"),
         (

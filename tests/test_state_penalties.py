@@ -290,7 +290,7 @@ def test_same_bits_for_any_number_of_threads(
 
 @pytest.mark.parametrize("cell", ["rnn_tanh", "lstm"])
 def test_bfloat16_agrees_with_the_reference(cell: str) -> None:
-    """How a value is rounded can hang on the last bit of a sum: 2^-8 of it, times a few weights."""
+    """How a value is rounded can depend on the last bit of a sum: 2^-8 of it, by a few weights."""
     problem = Problem(cell, 5, 7, 3, 9, 2, True, True, False, None, True, "float32", seed=0)
     options = {"state_penalty": for_cell(cell), "clip_state": 1.0, "precision": "bfloat16"}
     actual, expected = (outcome(m, problem, problem.arrays(), **options) for m in (nr, reference))

@@ -31,9 +31,9 @@ struct DeviceView {
   int64_t size() const;
 };
 
-// The device and the stream of one call, and how its arrays are read: the first says which device, and
-// without a stream of the caller's the first that names a stream says that, else it is the default one.
-// Arrays that name another stream are waited for.
+// The device and the stream of one call, and how its arrays are read. The first array says the
+// device. The stream is the caller's, else the first that an array names, else the default one;
+// where an array names another, that is waited for.
 class DeviceScope {
  public:
   DeviceScope(const py::object& stream, py::object stream_owner);  // a handle or None

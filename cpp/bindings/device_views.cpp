@@ -19,7 +19,8 @@ bool is_aligned(const void* data, int64_t bytes) {
   return bytes <= 0 || reinterpret_cast<uintptr_t>(data) % uintptr_t(bytes) == 0;
 }
 
-// What an attribute or a method of the object gives; a refusal of its own becomes ours, with a name.
+// What an attribute or a method of the object gives; a refusal of its own becomes ours, with a
+// name.
 template <class F>
 py::object ask(const std::string& name, const py::handle& object, F&& f) {
   try {

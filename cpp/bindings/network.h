@@ -20,8 +20,8 @@ struct Network : Layout {
   std::vector<py::array> arrays;  // contiguous, in the order of names
 };
 
-// Checks every name. first says what weight_ih_l0 is, and sets float32; take gets every parameter in
-// turn, with the shape that it must have.
+// Checks every name. first says what weight_ih_l0 is, and sets float32; take gets every parameter
+// in turn, with the shape that it must have.
 using First = std::function<Dims(const py::object& object, bool& float32)>;
 using Take = std::function<void(const py::str& name, const py::object& object, bool float32,
                                 const Dims& dims)>;
@@ -54,7 +54,8 @@ inline Dims sequence_dims(const Shape& s, bool batch_first, int64_t width) {
   return {s.times, s.batch, width};
 }
 
-// Name of each direction of each layer, as in the names of its parameters: "l0", "l0_reverse", "l1".
+// Name of each direction of each layer, as in the names of its parameters: "l0", "l0_reverse",
+// "l1".
 std::vector<std::string> runs_of(const Shape& shape);
 
 }  // namespace normrnn::bindings

@@ -5,8 +5,8 @@
 
 namespace normrnn::bindings {
 
-// What nr.Dropout holds, as functional.forward hands it over: its probabilities, already checked, and
-// per_sequence; here against the cell and the call.
+// What nr.Dropout holds, as functional.forward hands it over: its probabilities, already checked,
+// and per_sequence; here against the cell and the call.
 Dropout dropout_in(const py::object& object, const py::object& seed, bool training,
                    const Layout& net, bool frozen, bool need_grad);
 

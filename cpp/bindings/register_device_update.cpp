@@ -9,8 +9,9 @@
 namespace normrnn::bindings {
 namespace {
 
-// tensors: see update_options.h; each is followed by (begin, end), the rows of the parameter that it
-// is, or None for all. Gradients and slots are whole, too; centres and weights are of those rows.
+// tensors: see update_options.h; each is followed by (begin, end), the rows of the parameter that
+// it is, or None for all. Gradients and slots are whole, too; centres and weights are of those
+// rows.
 template <class T>
 std::shared_ptr<DeviceArray> update_of(const py::list& tensors, UpdateCall<T> call,
                                        DeviceScope& scope) {

@@ -59,7 +59,7 @@ cpu::Mask<T> make_mask(double probability, int64_t rows, int64_t columns, bool p
   return mask;
 }
 
-// The mask of a sequence hangs on its place in the batch and on the time, never on the others.
+// The mask of a sequence depends on its place in the batch and on the time, never on the others.
 template <class T>
 cpu::Mask<T> sequence_mask(const Dropout& dropout, double probability, uint32_t stream,
                            const Schedule& schedule, int64_t columns, bool per_sequence,

@@ -95,7 +95,8 @@ template <class T>
 NORMRNN_INLINE Vec<T> sigmoid_of(Vec<T> x) {
   Vec<T> scale, tail;
   split_exp<T>(in_range_of_exp<T>(-x), scale, tail);
-  // 1 + exp(-x) in two roundings, where 1 + exp_of(-x) has three: up to 2.5 units in the last place.
+  // 1 + exp(-x) in two roundings, where 1 + exp_of(-x) has three: up to 2.5 units in the last
+  // place.
   return splat(T(1)) / ((scale * tail + T(1)) + scale);
 }
 
@@ -105,9 +106,10 @@ NORMRNN_INLINE Vec<T> abs_of(Vec<T> x) {
   return (Vec<T>)((I)x & ~(I)splat(T(-0.0)));
 }
 
-// tanh|x| = e / (e + 2) with e = exp(2|x|) - 1: no cancellation at either end. Three roundings of a small
-// e add up to 2.6 units in the last place of float32. e/2 - (e/2) e / (e + 2) is the same, and the
-// quotient's roundings count little in it; without FMA what the sum e was rounded by is put back, too.
+// tanh|x| = e / (e + 2) with e = exp(2|x|) - 1: no cancellation at either end. Three roundings of a
+// small e add up to 2.6 units in the last place of float32. e/2 - (e/2) e / (e + 2) is the same,
+// and the quotient's roundings count little in it; without FMA what the sum e was rounded by is put
+// back, too.
 template <class T>
 NORMRNN_INLINE Vec<T> tanh_of(Vec<T> x) {
   using I = typename Simd<T>::I;

@@ -1,5 +1,6 @@
-// NORMRNN_FN stands before every function that a device runs, too; for a host compiler it is nothing.
-// NORMRNN_UNROLL before a loop unrolls it on a device, so that arrays which it indexes stay in registers.
+// NORMRNN_FN marks functions that also run on a device; empty for a host compiler.
+// NORMRNN_UNROLL before a loop unrolls it on a device, so that arrays which it indexes stay in
+// registers.
 #pragma once
 
 #if defined(__CUDACC__)

@@ -1,12 +1,12 @@
 // What a step in groups multiplies each group by, found from sums over the group.
 //
-// Where all weights of a group have the same step size a, its norm after the step says it all. Where
-// each has its own, h_i (Adam), the prox of strength ||u|| is u_i = w_i root / (root + strength h_i),
-// where root = ||u|| solves S(root) = sum (w_i / (root + strength h_i))^2 = 1, and is 0 if S(0) <= 1.
-// 1 / sqrt(S) is concave and increasing, so Newton's method on 1 / sqrt(S) = 1 comes to the root from
-// below without passing it. It begins at ||w|| - strength h, with the mean h weighted by w^2: this is
-// below the root, S being convex in h, and off by the square of a small shrinkage only.
-// docs/equations.md#group-lasso
+// Where all weights of a group have the same step size a, its norm after the step says it all.
+// Where each has its own, h_i (Adam), the prox of strength ||u|| is u_i = w_i root / (root +
+// strength h_i), where root = ||u|| solves S(root) = sum (w_i / (root + strength h_i))^2 = 1, and
+// is 0 if S(0) <= 1. 1 / sqrt(S) is concave and increasing, so Newton's method on 1 / sqrt(S) = 1
+// comes to the root from below without passing it. It begins at ||w|| - strength h, with the mean h
+// weighted by w^2: this is below the root, S being convex in h, and off by the square of a small
+// shrinkage only. docs/equations.md#group-lasso
 #pragma once
 
 #include <algorithm>
@@ -44,8 +44,8 @@ struct GroupTotals {
   std::vector<double> first, second;
 };
 
-// The groups [first, first + count) of an update at work. Memory of its own, so that stretches of rows
-// can be solved side by side.
+// The groups [first, first + count) of an update at work. Memory of its own, so that stretches of
+// rows can be solved side by side.
 template <class T>
 class GroupSolver {
  public:
@@ -80,8 +80,8 @@ class GroupSolver {
     }
   }
 
-  // The squares of what all of it changes the weights by, f (w + d) - w = f d + (f - 1) w, and of the
-  // weights after it.
+  // The squares of what all of it changes the weights by, f (w + d) - w = f d + (f - 1) w, and of
+  // the weights after it.
   void add_norms(cpu::UpdateSums& sums) const {
     for (size_t i = 0; i < factor_.size(); ++i) {
       const double f = factor_[i], less = f - 1;

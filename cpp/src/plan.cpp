@@ -11,10 +11,10 @@ namespace {
 
 // The cost model, in nanoseconds. A step of a worker takes as long as its multiply-adds, or as
 // reading its weights once, whichever is longer while they stay in its own cache, and both where
-// they do not. Splitting the batch needs no barrier, but each worker then reads all weights at every
-// step; splitting the hidden units lets each core keep its slice of the weights in its own cache.
-// The constants are rounded from machines with AVX2 and AVX-512; a factor of two in any of them
-// moves the border between two plans whose times differ little there. docs/scaling.md
+// they do not. Splitting the batch needs no barrier, but each worker then reads all weights at
+// every step; splitting the hidden units lets each core keep its slice of the weights in its own
+// cache. The constants are rounded from machines with AVX2 and AVX-512; a factor of two in any of
+// them moves the border between two plans whose times differ little there. docs/scaling.md
 constexpr double kWorkPerLane = 6;       // multiply-adds
 constexpr double kCacheBytes = 150;      // from the core's own cache
 constexpr double kMemoryBytes = 20;      // from beyond it
@@ -22,8 +22,8 @@ constexpr double kBarrier = 300;         // all workers running
 constexpr double kCrowdedBarrier = 1e5;  // some of them not: see crowded()
 constexpr double kWakeTeam = 4000;
 constexpr double kHandOver = 1.2;  // layers in step wait for each other's cache lines
-// Below so many sequences U x for many steps at a time is worth its buffer: reading U sets the pace,
-// from the core's own cache or from beyond it.
+// Below so many sequences U x for many steps at a time is worth its buffer: reading U sets the
+// pace, from the core's own cache or from beyond it.
 constexpr int64_t kFewRows = 16, kSomeRows = 64;
 
 double cache_bytes() {

@@ -8,8 +8,8 @@
 
 namespace normrnn {
 
-// What may be shared out: cells with layer norm need whole rows, and the units of a diagonal cell do
-// not feel each other, so that splitting them takes no barrier.
+// What may be shared out: cells with layer norm need whole rows, and the units of a diagonal cell
+// do not feel each other, so that splitting them takes no barrier.
 enum class Sharing { kAny, kRows, kUnits };
 
 // What the model needs to know.
@@ -35,7 +35,7 @@ Plan make_plan(const Schedule& schedule, const LayerCost& cost, int threads);
 // after the other with all threads.
 bool in_step(const Plan& alone, const Plan& alone_above, const Plan& whole,
              const Plan& whole_above);
-constexpr int64_t kLag = 8;  // the second is about an eighth of the sequence behind
+constexpr int64_t kLag = 8;  // the later of two layers in step is about 1/kLag of a sequence behind
 
 // Whether both directions side by side, with half of the threads each as in `half`, beat one after
 // the other with all threads as in `whole`.

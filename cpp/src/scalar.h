@@ -1,5 +1,6 @@
-// Elementary functions on plain numbers, float and double: what elementary.h is for vectors. Devices
-// run the compiler's own accurate functions (at most 2 units in the last place; no fast maths).
+// Elementary functions on plain numbers, float and double: what elementary.h is for vectors.
+// Devices run the compiler's own accurate functions (at most 2 units in the last place; no fast
+// maths).
 #pragma once
 
 #include <cmath>
@@ -23,7 +24,7 @@ NORMRNN_FUNCTION(tanh)
 NORMRNN_FN inline float abs(float x) { return ::fabsf(x); }
 NORMRNN_FN inline double abs(double x) { return ::fabs(x); }
 
-// As the vectors have them: where either is NaN, b.
+// min and max as for vectors: b where either is NaN.
 NORMRNN_FN inline float min(float a, float b) { return a < b ? a : b; }
 NORMRNN_FN inline double min(double a, double b) { return a < b ? a : b; }
 NORMRNN_FN inline float max(float a, float b) { return a > b ? a : b; }

@@ -44,8 +44,8 @@ void run_both(int workers, const Op& first, const Op& second, F&& f) {
   });
 }
 
-// Runs f(op, worker) for the one or two directions of a layer, one after the other or, where that is
-// expected to be faster, at the same time. take(op, plan) makes an op ready for its plan.
+// Runs f(op, worker) for the one or two directions of a layer, one after the other or, where that
+// is expected to be faster, at the same time. take(op, plan) makes an op ready for its plan.
 template <class Op, class Take, class F>
 void run_directions(const Schedule& schedule, const LayerCost& cost, int threads, Op* op,
                     int directions, Take&& take, F&& f) {

@@ -1,5 +1,5 @@
-// The state penalties of one direction of one layer: what the time loop needs for them, their value,
-// and what is left to do after the loop. docs/equations.md#state-penalties
+// The state penalties of one direction of one layer: what the time loop needs for them, their
+// value, and what is left to do after the loop. docs/equations.md#state-penalties
 #pragma once
 
 #include "tape.h"
@@ -17,7 +17,8 @@ class StatePenalties {
 
   // After the loop: the part of dL/dh_0 that comes from the penalties themselves, added to the
   // sorted rows d_initial [B, state_ld]; and the kept products become Omega's operand of W's
-  // gradient, h_{t-1} + coefficient * product, as dropout of the state leaves both. norm_parts: LayerBackward's.
+  // gradient, h_{t-1} + coefficient * product, as dropout of the state leaves both. norm_parts:
+  // LayerBackward's.
   void finish(const double* norm_parts, T* d_initial);
 
   double value() const { return value_; }  // complete after finish

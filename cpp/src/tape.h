@@ -17,8 +17,8 @@ struct LayerTape {
   Buffer<T> state[kMaxStates];  // initial block, then packed rows (or two blocks in turn)
   Buffer<T> gates;              // [N, kTape, state_ld]
   Buffer<cpu::Bf16Pair> h;      // states[0] as operands in bfloat16, during the forward pass
-  // With dropout, where it needs them: the masks, what they left of states[0] as an operand (rows as
-  // in state) and as the next layer's input (packed rows), and of weight_hh.
+  // With dropout, where it needs them: the masks, what they left of states[0] as an operand (rows
+  // as in state) and as the next layer's input (packed rows), and of weight_hh.
   LayerMasks<T> masks;
   Buffer<T> masked_h, output, weight_hh;
   Buffer<cpu::Bf16Pair> output_pairs;  // during the forward pass

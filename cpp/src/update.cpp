@@ -1,5 +1,6 @@
-// The update over all tensors: a look at the gradients, which can still refuse, then one pass. Groups
-// that do not lie in one task's rows are measured, and for a prox their steps taken, before it.
+// The update over all tensors: a look at the gradients, which can still refuse, then one pass.
+// Groups that do not lie in one task's rows are measured, and for a prox their steps taken, before
+// it.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -35,8 +36,8 @@ struct Block {
   int64_t begin, end;
 };
 
-// f(i) for every block, a stretch of neighbours at a time: memory likes to be read in order. `work` is in
-// additions that take as long as one element.
+// f(i) for every block, a stretch of neighbours at a time: memory likes to be read in order. `work`
+// is in additions that take as long as one element.
 template <class F>
 void for_blocks(const std::vector<Block>& blocks, int threads, double work, F&& f) {
   const int64_t count = int64_t(blocks.size());

@@ -150,8 +150,8 @@ NORMRNN_INLINE void store_as(Bf16Pair* to, Vec<float> x) {
   __builtin_memcpy(to, &halves, sizeof halves);
 }
 
-// Sum of the lanes in double, always in lane order.
-// Halves first, then halves of these: few additions wait for each other.
+// Sum of the lanes in double, in a fixed order: by halves, so that few additions wait for each
+// other.
 template <class T, int kCount>
 NORMRNN_INLINE double sum_of(const T* lanes) {
   if constexpr (kCount == 1) {

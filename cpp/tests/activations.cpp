@@ -1,5 +1,6 @@
 // elementary.h as the kernels of NORMRNN_TARGET have it; CMakeLists.txt compiles this file once for
-// each target, with the flags of that target's kernels. No std:: templates, as in cpu/kernels-inl.h.
+// each target, with the flags of that target's kernels. No std:: templates, as in
+// cpu/kernels-inl.h.
 #include "activations.h"
 
 #include "elementary.h"

@@ -1,6 +1,6 @@
 // A queue (cuda/queue.h) on the host's memory, for tests: loops that do what a device does, in an
-// order drawn at random where the contract leaves it open. Memory that it hands out is NaN until it is
-// written, and operands of products are checked to lie in it.
+// order drawn at random where the contract leaves it open. Memory that it hands out is NaN until it
+// is written, and operands of products are checked to lie in it.
 #pragma once
 
 #include <algorithm>

@@ -1,8 +1,9 @@
-// Blocks of a simulated grid: real threads of which one runs at a time, in an order that a seed decides.
+// Blocks of a simulated grid: real threads of which one runs at a time, in an order that a seed
+// decides.
 //
 // Writes to shared places become visible later than they are made, each at a time of its own; only
-// writes of one block to one place keep their order. At any time one block is slow, and the writes of
-// one block are: they move on when nothing else does, and seldom otherwise. Nothing but the seed
+// writes of one block to one place keep their order. At any time one block is slow, and the writes
+// of one block are: they move on when nothing else does, and seldom otherwise. Nothing but the seed
 // decides what happens, so whatever a seed finds it finds again.
 #pragma once
 
@@ -32,8 +33,8 @@ class Interleaver {
   void yield() {
     if (draw(8) == 0) switch_from(current_, State::kReady);
   }
-  // For blocks that look for something and have not found it. One that has looked at everything since
-  // its last pause, with nothing changed in between, waits until something changes.
+  // For blocks that look for something and have not found it. One that has looked at everything
+  // since its last pause, with nothing changed in between, waits until something changes.
   void pause() {
     Fiber& self = *fibers_[current_];
     const bool nothing_new = self.looked_at == version_;
@@ -133,8 +134,8 @@ inline void Interleaver::fail(const std::string& what) {
   throw Stopped{};
 }
 
-// Who runs next. Writes in flight are carried out between turns: some of them, or one at least where
-// no block can do anything without.
+// Who runs next. Writes in flight are carried out between turns: some of them, or one at least
+// where no block can do anything without.
 inline void Interleaver::choose() {
   if (draw(20 * kSeldom) == 0) draw_slow_ones();
   std::vector<int> ready;

@@ -1,5 +1,6 @@
-// One direction of one layer in plain loops and float64, forwards and backwards, as docs/equations.md
-// has it: what the simulated blocks are checked against. Nothing here is shared with them.
+// One direction of one layer in plain loops and float64, forwards and backwards, as
+// docs/equations.md has it: what the simulated blocks are checked against. Nothing here is shared
+// with them.
 #pragma once
 
 #include <cmath>

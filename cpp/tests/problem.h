@@ -1,5 +1,5 @@
-// A whole problem for tests of networks: sizes, arrays and options drawn from a seed, and calls of the
-// core on them.
+// A whole problem for tests of networks: sizes, arrays and options drawn from a seed, and calls of
+// the core on them.
 #pragma once
 
 #include <cmath>

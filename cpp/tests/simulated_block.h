@@ -1,6 +1,7 @@
-// A simulated block: the weights of its own slice in the registers of its lanes, and the operand that
-// others have sent it. Of the network it reads what a kernel would read from memory for its own units
-// and rows of the batch (U x, initial states, tape, dy), and writes there what belongs to it.
+// A simulated block: the weights of its own slice in the registers of its lanes, and the operand
+// that others have sent it. Of the network it reads what a kernel would read from memory for its
+// own units and rows of the batch (U x, initial states, tape, dy), and writes there what belongs to
+// it.
 #pragma once
 
 // The cells on plain double.

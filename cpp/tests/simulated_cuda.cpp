@@ -1,6 +1,6 @@
 // The CUDA face over queues on the host's memory: two devices for tests of the Python package. What
-// they compute, and from which memory, is what a GPU would; when, is at once. Memory that they hand out
-// is NaN until it is written. The stream kClosed is one that has been destroyed.
+// they compute, and from which memory, is what a GPU would; when, is at once. Memory that they hand
+// out is NaN until it is written. The stream kClosed is one that has been destroyed.
 #include <cstring>
 #include <map>
 #include <mutex>

@@ -8,7 +8,8 @@ namespace normrnn::test {
 
 namespace plan = cuda::plan;
 
-// Values, and a note of which they are that the schedule knows nothing of: whoever takes a word checks it.
+// Values, and a note of which they are that the schedule knows nothing of: whoever takes a word
+// checks it.
 struct Word {
   double value[2] = {};
   int64_t step = -1, index = -1;

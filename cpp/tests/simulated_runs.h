@@ -19,7 +19,7 @@ struct Setup {
   int resident = 1 << 20;
 };
 
-// Calls f(cell, forward?) with the simulated blocks' type for a kind and a pass.
+// Calls f.operator()<Block>(), Block the simulated block of a kind and a pass.
 template <class F>
 std::string with_block(Kind kind, Pass pass, F&& f) {
   const auto with_cell = [&]<class Cell>(Cell) {
@@ -138,7 +138,7 @@ struct OneThread {
   BlockBarrier& barrier;
   Interleaver& grid;
   int own_rank, all;
-  int left_out;  // 0, 1: every other sync, from the first or the second on, is none; -1: all are there
+  int left_out;  // 0, 1: every other sync, from the first or second on, is left out; -1: none
   int64_t syncs = 0, waits = 0;
 
   int rank() const { return own_rank; }

@@ -58,8 +58,8 @@ struct Function {
   Activation<T> evaluate;
   Wide<T> (*exact)(Wide<T>);
   Wide<T> limit;  // beyond it, no less than the value there will do
-  // An error that never counts, in an exact and in a compute task: near the smallest numbers results
-  // may be flushed to zero or stop falling, and without FMA so may what is added to them.
+  // An error that never counts, in an exact and in a compute task: near the smallest numbers
+  // results may be flushed to zero or stop falling, and without FMA so may what is added to them.
   Wide<T> slack[2];
 };
 

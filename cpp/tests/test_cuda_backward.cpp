@@ -59,7 +59,7 @@ void check_all(Problem<T> problem, const char* what) {
   const CellFacts& facts = problem.facts;
   for (const Kind kind :
        {Kind::kActivityL1, Kind::kActivityL2, Kind::kAr, Kind::kTar, Kind::kNormStabilizer}) {
-    // sign(h) of an h near 0 hangs on how its operands were rounded.
+    // sign(h) of an h near 0 depends on how its operands were rounded.
     if (kind != Kind::kActivityL1 || !problem.bf16) problem.penalties.push_back({kind, 0.1});
   }
   check_backward(problem, (std::string(what) + " penalties").c_str());

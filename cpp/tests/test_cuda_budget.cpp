@@ -125,7 +125,7 @@ void check_largest() {
   }
 }
 
-// Paths ----------------------------------------------------------------------------------------------
+// Paths -------------------------------------------------------------------------------------------
 
 const char* name(Path path) {
   return path == Path::kGeneral ? "general" : path == Path::kCluster ? "cluster" : "whole GPU";

@@ -1,6 +1,6 @@
-// The persistent schedule on a simulated grid: blocks that hold their own slice and see only what was
-// exchanged, in random order and with writes that become visible late. Right schedules give the plain
-// network's results in float64; schedules broken on purpose must be found out.
+// The persistent schedule on a simulated grid: blocks that hold their own slice and see only what
+// was exchanged, in random order and with writes that become visible late. Right schedules give the
+// plain network's results in float64; schedules broken on purpose must be found out.
 #include "check.h"
 #include "simulated_runs.h"
 
@@ -96,7 +96,7 @@ void check_schedules() {
   }
 }
 
-// Schedules that are wrong -------------------------------------------------------------------------
+// Schedules that are wrong ------------------------------------------------------------------------
 
 // A flag that is not looked at.
 template <class Memory, int kSlots>
@@ -178,8 +178,8 @@ struct Forgetful {
   }
 };
 
-// Of `seeds` runs, how many went wrong with an error that begins with `what` ("" for any); a run that
-// ends without an error goes wrong if its results do.
+// Of `seeds` runs, how many went wrong with an error that begins with `what` ("" for any); a run
+// that ends without an error goes wrong if its results do.
 template <class F>
 int found_out(const PlainNetwork& net, Pass pass, int seeds, const char* what, F&& run) {
   int found = 0;

@@ -1,5 +1,5 @@
-// The slicing of the persistent CUDA path: every weight has one home, tiles cover odd sizes, and words
-// cover an operand.
+// The slicing of the persistent CUDA path: every weight has one home, tiles cover odd sizes, and
+// words cover an operand.
 #include "check.h"
 #include "cuda/plan/budget.h"
 

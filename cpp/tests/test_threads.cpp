@@ -29,8 +29,8 @@ void check_tasks(int workers) {
   for (const std::atomic<int>& count : done) CHECK(count == 1);
 }
 
-// Short jobs one behind the other: who comes late to one finds the next or none, never a job that is
-// over, and nobody waits for those who sleep.
+// Short jobs one behind the other: who comes late to one finds the next or none, never a job that
+// is over, and nobody waits for those who sleep.
 void check_late(int workers) {
   for (int round = 0; round < 2000; ++round) {
     std::atomic<int> done{0};
@@ -101,8 +101,8 @@ bool rounds_upward() {
   return one + tiny > 1;
 }
 
-// Once told to end, the pool asks no more; a task runs in the caller's rounding mode on every worker,
-// and the caller finds its own as it was.
+// Once told to end, the pool asks no more; a task runs in the caller's rounding mode on every
+// worker, and the caller finds its own as it was.
 void check_mode() {
   static int asked;
   asked = 0;

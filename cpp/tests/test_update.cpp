@@ -157,8 +157,8 @@ void check_group_lasso(const char* rule) {
   }
 }
 
-// A group of two weights whose norm is `left` above what its penalty takes, of step sizes 1 and `other`.
-// Newton's method has few steps to take, and each is a pass over memory.
+// A group of two weights whose norm is `left` above what its penalty takes, of step sizes 1 and
+// `other`. Newton's method has few steps to take, and each is a pass over memory.
 template <class T>
 void check_newton(double left, double other) {
   constexpr GroupKind kind = {"group_lasso", false, GroupLasso::value, GroupLasso::pull,

@@ -1,8 +1,10 @@
-"""Checks of single numbers: hyper-parameters, strengths and thresholds."""
+"""Checks of single numbers: hyper-parameters, strengths, thresholds and sizes."""
 
 import math
 from collections.abc import Callable
 from numbers import Real
+
+import numpy as np
 
 
 def non_negative(argument: str, value: object) -> float:
@@ -18,6 +20,15 @@ def positive(argument: str, value: object) -> float:
 def fraction(argument: str, value: object) -> float:
     """`value` as a float if it lies in [0, 1)."""
     return _number(argument, value, "a number in [0, 1)", lambda v: 0 <= v < 1)
+
+
+def integer(argument: str, value: object, least: int) -> int:
+    """`value` as an int if it is an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{argument}: expected an integer >= {least}, got {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{argument}: expected an integer >= {least}, got {value}")
+    return int(value)
 
 
 def check_fields(instance: object, **checks: Callable[[str, object], float]) -> None:

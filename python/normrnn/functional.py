@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from normrnn import _core
-from normrnn._numbers import positive
+from normrnn._numbers import integer, positive
 from normrnn.device import sequence as on_gpu
 from normrnn.device.libraries import on_device
 from normrnn.device.places import is_host
+from normrnn.device.streams import refuse_stream
 from normrnn.dropout import Dropout
 from normrnn.frozen import FrozenParams
 from normrnn.results import Gradients, Output
@@ -93,11 +94,7 @@ def init_params(
     if output_size is not None:
         sizes["output_size"] = output_size
     for argument, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
-            raise TypeError(f"{argument}: expected an integer, got {type(size).__name__}")
-        least = 0 if argument == "input_size" else 1
-        if size < least:
-            raise ValueError(f"{argument}: expected an integer >= {least}, got {size}")
+        integer(argument, size, 0 if argument == "input_size" else 1)
     if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
 
@@ -155,7 +152,8 @@ def forward(
         "gru_ln" or "lstm_ln"; "indrnn_tanh" or "indrnn_relu".
     x : ndarray, [T, B, I], or [B, T, I] with `batch_first`
         Input, float32 or float64. Any strides; not kept, so it may be reused afterwards. Or an
-        array on a GPU (see Notes), C-contiguous; then all others but lengths are on that GPU, too.
+        array on a GPU (see Notes), C-contiguous; then every array but `lengths` must be on that
+        GPU.
     params : dict of str to ndarray, or FrozenParams
         As from `init_params`, of x's dtype, or from `freeze`, which is for the CPU. ``weight_hy``
         and ``bias_hy`` are ignored.
@@ -256,7 +254,7 @@ def forward(
             training=training,
         )
     if stream is not None:
-        _refuse_stream(stream)
+        refuse_stream(stream)
     weights = params.handle if isinstance(params, FrozenParams) else params
     y, states, tape = _core.forward(
         cell,
@@ -356,17 +354,12 @@ def backward(
     if isinstance(tape, _core.DeviceTape):
         return on_gpu.backward(tape, dy, (dh_n, dc_n), terms, clip_state, stream)
     if stream is not None:
-        _refuse_stream(stream)
+        refuse_stream(stream)
     params, dx, d_initial, h_norm, h_norm_clipped, penalty = _core.backward(
         tape, dy, dh_n, dc_n, terms, clip_state, num_threads
     )
     dc0 = d_initial[1] if len(d_initial) > 1 else None
     return Gradients(params, dx, d_initial[0], dc0, h_norm, h_norm_clipped, penalty)
-
-
-def _refuse_stream(stream: object) -> None:
-    got = type(stream).__name__
-    raise TypeError(f"stream: expected None for arrays in the memory of the host, got {got}")
 
 
 def head_forward(h: Array, params: Mapping[str, Array], *, num_threads: int | None = None) -> Array:

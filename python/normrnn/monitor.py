@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normrnn._monitor_io import Columns, read_arrays, write_arrays
+from normrnn._numbers import integer
 from normrnn._quantities import QUANTITIES, Moment
-from normrnn.diagnostics._names import integer
 from normrnn.results import Gradients, UpdateInfo
 
 __all__ = ["Monitor", "Problem"]

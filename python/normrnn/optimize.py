@@ -18,6 +18,7 @@ from normrnn._numbers import positive
 from normrnn.device import updates as on_gpu
 from normrnn.device.libraries import any_on_device, on_device
 from normrnn.device.places import is_host
+from normrnn.device.streams import refuse_stream
 from normrnn.penalties.matrix_terms import MatrixTerms
 from normrnn.penalties.plan import Plan, plan_of
 from normrnn.penalties.resolve import Some
@@ -210,8 +211,7 @@ def update(
             stream=stream,
         )
     if stream is not None:
-        got = type(stream).__name__
-        raise TypeError(f"stream: expected None for arrays in the memory of the host, got {got}")
+        refuse_stream(stream)
     plan = plan_of(penalty, params, step)
     if clip_ratio is not None:
         _refuse_split_vectors(plan, params)

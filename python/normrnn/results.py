@@ -24,8 +24,10 @@ class Output:
     c_n : ndarray, [L*D, B, H], or None
         The same for the LSTM's c; None for other cells.
     tape : object or None
-        What ``backward`` needs, for it alone to read; None with ``need_grad=False``. The compiled
-        core's has ``cell`` and ``nbytes``, the memory that it occupies.
+        What ``backward`` needs; None with ``need_grad=False``. The compiled core's also has
+        ``cell``, ``nbytes`` (the memory that it occupies), ``runs`` ("l0", "l0_reverse", "l1",
+        ...), ``layers``, ``directions`` and ``lengths``; on the CPU ``states(layer, direction)``
+        and ``gates(layer, direction)``, too, copies of what the pass left.
     """
 
     y: NDArray[Any]

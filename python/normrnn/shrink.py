@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from normrnn import _core
 from normrnn._heads import HEADS, head_names
 from normrnn._numbers import non_negative
+from normrnn.diagnostics._names import run_names
 from normrnn.frozen import freeze
 
 __all__ = ["Shrunk", "shrink"]
@@ -131,8 +132,8 @@ def shrink(
     Parameters
     ----------
     cell : str
-        "rnn_tanh", "rnn_relu", "gru" or "lstm". Not a cell with layer normalisation, whose units
-        all depend on each other through mean and variance.
+        "rnn_tanh", "rnn_relu", "gru", "lstm", "indrnn_tanh" or "indrnn_relu". Not a cell with layer
+        normalisation, whose units all depend on each other through mean and variance.
     params : mapping of str to ndarray
         Parameters with at least one head. Left unchanged. What is neither recurrent nor a head,
         such as ``bias_hy``, is copied as it is.
@@ -180,8 +181,8 @@ def shrink(
     tol = non_negative("tol", tol)
     names, hidden = _check(cell, params, heads)
     directions = 2 if "weight_hh_l0_reverse" in params else 1
-    suffixes = _suffixes(params)
-    layers = len(suffixes) // directions
+    layers = sum(re.fullmatch(r"weight_hh_l\d+", name) is not None for name in params)
+    suffixes = run_names(layers, directions)
 
     live = np.zeros((layers, directions, hidden), bool)
     for layer in reversed(range(layers)):
@@ -234,13 +235,6 @@ def _check(
         if w.ndim != 2 or w.shape[1] != columns:
             raise ValueError(f"{name}: expected shape (O, {columns}), got {w.shape}")
     return names, hidden
-
-
-def _suffixes(params: Mapping[str, Array]) -> list[str]:
-    """Return the names' ending for each layer and direction, in the order of h_n."""
-    directions = ("", "_reverse")[: 2 if "weight_hh_l0_reverse" in params else 1]
-    layers = sum(re.fullmatch(r"weight_hh_l\d+", name) is not None for name in params)
-    return [f"l{layer}{direction}" for layer in range(layers) for direction in directions]
 
 
 def _counts(w: Array, tol: float) -> NDArray[np.bool_]:

@@ -54,9 +54,8 @@ struct WeightGradients {  // the same shapes; null where the weight is
 template <class T>
 class Tape;  // what a forward pass leaves for the backward pass
 
-// The weights of a network as the forward pass reads them, for operands as in ForwardCall::bf16, made
-// once for many calls. It holds copies:
-// whoever keeps it sees to it that the weights do not change meanwhile.
+// Weights as the forward pass reads them, made once for many calls, for operands as in
+// ForwardCall::bf16. Holds copies: whoever keeps it sees to it that the weights do not change.
 template <class T>
 class PackedWeights;
 template <class T>
@@ -131,8 +130,8 @@ struct BackwardCall {
   int threads = 1;
 };
 
-// Returns the value of the penalties. Throws std::invalid_argument if a weight has changed since the
-// forward pass.
+// Returns the value of the penalties. Throws std::invalid_argument if a weight has changed since
+// the forward pass.
 template <class T>
 double backward(const Tape<T>& tape, const BackwardCall<T>& call);
 
@@ -163,8 +162,9 @@ struct UpdateCall {
   std::vector<double> group_strength;  // of every group: its weight times lambda, or its bound
   int rule;                            // index in rule_names()
   T rule_scalar[kMaxScalars];
-  // At most one of three ways to hold the loss's gradients; infinity: not at all. To a norm of all of
-  // them; each into [-clip_value, clip_value]; each row to clip_ratio times the norm of its weights.
+  // At most one of three ways to hold the loss's gradients; infinity: not at all. To a norm of all
+  // of them; each into [-clip_value, clip_value]; each row to clip_ratio times the norm of its
+  // weights.
   double clip_norm, clip_value, clip_ratio;
   // Look at all gradients first, as clipping does anyway, and throw NonFinite before any weight is
   // touched; else one pass does everything, and a gradient that is not finite shows in grad_norm.

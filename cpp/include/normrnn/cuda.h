@@ -2,20 +2,21 @@
 // arrays in the memory of one NVIDIA GPU.
 //
 // The calls are those of api.h, and so are shapes, names and results; arrays are pointers to device
-// memory. What is read on the host, and may change as soon as a call returns: the structs themselves,
-// ForwardCall::lengths, UpdateCall::group_strength. Not read: threads, bf16 (see Precision); packed
-// must be null.
+// memory. What is read on the host, and may change as soon as a call returns: the structs
+// themselves, ForwardCall::lengths, UpdateCall::group_strength. Not read: threads, bf16 (see
+// Precision); packed must be null.
 //
-// Calls put work on the caller's stream and return: nothing waits for the device, and results are there
-// for whatever comes next on that stream. So no result of the device can be thrown as an exception:
-// see update. Memory that calls need is kept for the next ones, in a pool for each device.
+// Calls put work on the caller's stream and return: nothing waits for the device, and results are
+// there for whatever comes next on that stream. So no result of the device can be thrown as an
+// exception: see update. Memory that calls need is kept for the next ones, in a pool for each
+// device.
 //
 // Results are the same bits run after run, on the same kind of device.
 //
 // Throws std::invalid_argument; OutOfMemory; Error for what the driver or cuBLAS reports, with the
 // name of the call or kernel. The library stays usable after any of these but an Error that the
-// CUDA documentation calls sticky (a fault inside a kernel), which ends the process' use of the device.
-// Built without CUDA, every function but is_built and device_count throws Error.
+// CUDA documentation calls sticky (a fault inside a kernel), which ends the process' use of the
+// device. Built without CUDA, every function but is_built and device_count throws Error.
 #pragma once
 
 #include <new>
@@ -46,10 +47,10 @@ struct Stream {
   void* handle = nullptr;
 };
 
-// What the operands of products with U and W are rounded to; float32 arrays only, float64 takes kFull.
-// Sums, states, gates and gradients stay as the arrays are.
+// What the operands of products with U and W are rounded to; float32 arrays only, float64 takes
+// kFull. Sums, states, gates and gradients stay as the arrays are.
 //   kFull      not at all: float32 means float32
-//   kTf32      11 significant bits, range of float32: forwards, backwards, and the weights' gradients
+//   kTf32      11 significant bits, range of float32: forwards, backwards, weights' gradients
 //   kBfloat16  8 significant bits, range of float32, forwards and backwards; the weights' gradients
 //              as in kTf32
 //   kFloat16   11 significant bits, at most 65504, forwards; backwards as in kTf32, for gradients
@@ -65,8 +66,8 @@ class Tape;
 template <class T>
 int64_t bytes_of(const Tape<T>& tape);  // of device memory that the tape owns
 
-// Returns null without need_grad. Until the backward pass the weights must stay where they are and as
-// they are: unlike on the CPU, a change is not noticed. Freed at any time, on any thread.
+// Returns null without need_grad. Until the backward pass the weights must stay where they are and
+// as they are: unlike on the CPU, a change is not noticed. Freed at any time, on any thread.
 template <class T>
 std::shared_ptr<const Tape<T>> forward(const ForwardCall<T>& call, Precision precision,
                                        const Stream& stream);
@@ -97,8 +98,8 @@ enum UpdateSum : int {
 template <class T>
 void update(const UpdateCall<T>& call, double* sums, const Stream& stream);
 
-// For whoever has arrays in host memory. All but synchronize are in the order of the stream; copies
-// from and to host memory that is not page-locked wait for the device.
+// For whoever has arrays in host memory. All but synchronize are in the order of the stream. A copy
+// has done with pageable host memory when it returns; with page-locked memory it may not have.
 void* allocate(int64_t bytes, const Stream& stream);
 void free(void* memory, const Stream& stream);
 void copy(void* to, const void* from, int64_t bytes, const Stream& stream);  // either may be host

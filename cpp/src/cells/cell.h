@@ -2,7 +2,7 @@
 //
 //   struct MyCell {
 //     static constexpr int kGates = 3;   // G: row blocks of weight_ih and weight_hh, each [G*H, .]
-//     static constexpr int kSplit = 1;   // the last kSplit gates see U x and W h apart (else summed)
+//     static constexpr int kSplit = 1;   // the last kSplit gates see U x and W h apart, not summed
 //     static constexpr int kStates = 1;  // states[0] is h, which the GEMM and the output read
 //     static constexpr int kTape = 4;    // values kept for the backward pass, besides the states
 //     static constexpr bool kCandidate = true;  // has a candidate that can be dropped
@@ -19,17 +19,18 @@
 //   pre     [kGates]   gates before the split: (U x + b_ih) + (W h + b_hh); split gates: U x + b_ih
 //   rec     [kSplit]   W h + b_hh of the split gates
 //   prev    [kStates]  states before the step;  next [kStates] after it
-//   tape    [kTape]    written by forward, read by backward; begins with the kGates activated gates,
-//                      which diagnostics show, unless the cell keeps none (one gate: h itself)
+//   tape    [kTape]    written by forward, read by backward; begins with the kGates activated
+//                      gates, which diagnostics show, unless the cell keeps none (one gate: h
+//                      itself)
 //   d_state [kStates]  in: dL/d next; out: the direct part of dL/d prev, without the path through W
 //   d_pre   [kGates]   out: dL/d pre;  d_rec [kSplit] out: dL/d rec
 //   drop(v) v, or v as dropout of the candidate leaves it: linear, and the same forwards and
-//           backwards. With Drop::kMasked, false in a plain pass, zoneout may have put another value
-//           into next[s] than forward did; d_state[s] is 0 there.
+//           backwards. With Drop::kMasked, false in a plain pass, zoneout may have put another
+//           value into next[s] than forward did; d_state[s] is 0 there.
 //
 // A cell may say one more thing, which gives it another time loop:
-//   using Plain = Gru;                 // U x and W h are normalised before it sees them; the weights
-//                                      // are those of Plain (cells/layer_norm.h)
+//   using Plain = Gru;                 // U x and W h are normalised before it sees them; the
+//                                      // weights are those of Plain (cells/layer_norm.h)
 //   static constexpr bool kDiagonal = true;  // weight_hh is a vector [H] (cells/indrnn.h)
 //
 // The time loop, the matrix products and the storage belong to the backends (cpu/forward-inl.h,

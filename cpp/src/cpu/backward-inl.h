@@ -87,9 +87,9 @@ void backward_epilogue(const LayerBackward<T, E>& op, const T* tile, int64_t row
   }
 }
 
-// Asks for what backward_epilogue will read and write at the step to come: steps are taken backwards
-// and rows lie far apart, which hardware does not foresee. A whole step ahead, for memory is slow.
-// Inline, or GCC takes the function for one without effect and drops it.
+// Asks for what backward_epilogue will read and write at the step to come: steps are taken
+// backwards and rows lie far apart, which hardware prefetchers do not follow. A whole step ahead,
+// for memory is slow. Inline, or GCC takes the function for one without effect and drops it.
 template <class Cell, class T, class E>
 NORMRNN_INLINE void prefetch_step(const LayerBackward<T, E>& op, const Clock& clock, int64_t step,
                                   int64_t begin, int64_t end, int64_t panel) {

@@ -28,8 +28,8 @@ NORMRNN_INLINE Vec<T> zoned(const MaskRow<T>& row, T blend, int64_t unit, Vec<T>
   return blend != 0 ? next + blend * (prev - next) : next;
 }
 
-// The cell on rows [r, r + rows) and one panel of units, from the tile of pre-activations. The first
-// row is that of `sequence`.
+// The cell on rows [r, r + rows) and one panel of units, from the tile of pre-activations. The
+// first row is that of `sequence`.
 template <class Cell, bool kMasked, class T, class E>
 void forward_epilogue(const LayerForward<T, E>& op, const T* tile, int64_t rows, int64_t panel,
                       const int64_t* prev_row, const int64_t* next_row, int64_t packed_row,

@@ -119,8 +119,8 @@ struct LayerForward {
   T* masked_h;    // states[0] as masks.state leaves it, in the same rows, or null; h is made of it
   E* y_operands;  // y's packed rows as operands, or null
   const int64_t* row_begin;  // [workers + 1] batch rows of each worker, or null: split units
-  // [product_rows >= rows of any step, product_ld] for bias + U x of a chunk of steps; null: at each
-  // step
+  // [product_rows >= rows of any step, product_ld] for bias + U x of a chunk of steps; null: at
+  // each step
   T* input_product;
   int64_t product_rows, product_ld;
   Pace pace;
@@ -243,23 +243,24 @@ struct UpdateSums {
   double penalty, grad_squares, update_squares, param_squares;
 };
 
-// Rows [begin, end) of a matrix whose elements are in groups: what there is one of for each group, element
-// (r, c) has at (r - begin) row_step + c column_step.
+// Rows [begin, end) of a matrix whose elements are in groups. Of an array with an entry for each
+// group, element (r, c) has entry (r - begin) * row_step + c * column_step.
 struct GroupRows {
   int64_t columns, begin, end;
   int64_t row_step, column_step;
 };
 
-// What a step sums up for each group, added to [groups] each: squares of the weights before and after
-// it, and either squares of what it changed them by, d, and products d w with the weights before; or
-// squares of those after times their step size.
+// What a step sums up for each group, added to [groups] each: squares of the weights before and
+// after it, and either squares of what it changed them by, d, and products d w with the weights
+// before; or squares of those after times their step size.
 struct GroupSums {
   double *before, *after;
   double *change, *cross;
   double* weighted;  // null: the two above
 };
 
-// What is kept of a step where each weight has a step size of its own, from the first of the rows on.
+// What is kept of a step where each weight has a step size of its own, from the first of the rows
+// on.
 template <class T>
 struct StepKeep {
   T* w;  // before the step
@@ -295,8 +296,8 @@ struct CellKernels {
 template <class T, class E>
 struct ProductKernels {
   void (*matmul)(const MatMul<T, E>&, Worker&);
-  // Panels [begin, end) of b[k, columns]. Operands [from, from + ...) of a panel are rows [to, to +
-  // count) of b, for each of the blocks.
+  // Panels [begin, end) of b[k, columns]. For each block, rows [to, to + count) of b become the
+  // panel's operands from `from` on.
   void (*pack)(const T* b, int64_t ld, const ColumnBlock* blocks, int count, int64_t k,
                int64_t columns, int64_t begin, int64_t end, E* packed);
 };
@@ -328,8 +329,8 @@ struct Kernels {
   void (*update)(int rule, const UpdateTensor<T>&, const UpdateScale<T>&, int64_t begin,
                  int64_t end, UpdateSums& sums);
   // Rows of a tensor that is looked at as a matrix; see update-groups-inl.h. clip: a factor for the
-  // gradients of each row; pull: for each group, times w a further gradient; both or null. Returns the
-  // step size of the last weight.
+  // gradients of each row; pull: for each group, times w a further gradient; both or null. Returns
+  // the step size of the last weight.
   T (*step_rows)(int rule, const UpdateTensor<T>&, const UpdateScale<T>&, const GroupRows&,
                  const T* clip, const T* pull, const GroupSums*, const StepKeep<T>&,
                  UpdateSums& sums);

@@ -1,5 +1,5 @@
-// What the time loops forwards and backwards share: how gates lie in a tile, the order of the steps,
-// and each worker's share.
+// What the time loops forwards and backwards share: how gates lie in a tile, the order of the
+// steps, and each worker's share.
 //
 // A step is a product of tiles with the cell as its epilogue. Rows (sequences) are sorted longest
 // first, so a step works on the first rows_at(t) of them and padding costs nothing. Workers split

@@ -1,11 +1,11 @@
-// The time loop of one direction of one layer whose cell has layer norm, backwards, and the gradients
-// of its norms.
+// The time loop of one direction of one layer whose cell has layer norm, backwards, and the
+// gradients of its norms.
 //
 // The cell yields dL/d what it takes, y = gain * x + bias with x the normalised row. With the means
 // over the row's width,
 //   dL/da = (gain dL/dy - mean(gain dL/dy) - x mean(gain dL/dy x)) / sqrt(variance + 1e-5)
-// For W h that is needed for the step before, and is made in the loop; for U x after it, in the pass
-// that sums up the gradients of gains and biases.
+// For W h that is needed for the step before, and is made in the loop; for U x after it, in the
+// pass that sums up the gradients of gains and biases.
 #pragma once
 
 #include "cpu/backward-inl.h"
@@ -15,8 +15,9 @@ namespace normrnn::NORMRNN_TARGET {
 
 using cpu::NormGradients;
 
-// dL/da of one row from dL/dy; out may be dy. The first pass leaves gain dL/dy there: made again, it
-// might be rounded otherwise, and where all of a row is the same, 1 / sqrt(1e-5) of that would show.
+// dL/da of one row from dL/dy; out may be dy. The first pass leaves gain dL/dy there: made again,
+// it might be rounded otherwise, and where all of a row is the same, 1 / sqrt(1e-5) of that would
+// show.
 template <class T>
 NORMRNN_INLINE void norm_backward(const Norm<T>& norm, int64_t row, const T* dy, T* out) {
   const T* a = norm.raw + row * norm.ld;

@@ -2,8 +2,8 @@
 //
 // A norm needs all gates of a row before the cell sees any, so products go to rows in memory, gate
 // by gate, [G*H], instead of tiles in registers, and then a row at a time is normalised and handed
-// to the cell. U x and its moments are made for a chunk of steps ahead, each worker taking a part of
-// the chunk's rows; in the loop each worker has its own sequences, and nobody waits.
+// to the cell. U x and its moments are made for a chunk of steps ahead, each worker taking a part
+// of the chunk's rows; in the loop each worker has its own sequences, and nobody waits.
 #pragma once
 
 #include "cpu/forward-inl.h"

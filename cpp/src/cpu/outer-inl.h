@@ -1,8 +1,9 @@
 // Weight gradients: c = a^T b, summed over all steps of all sequences, and the column sums of a.
 //
 // Rows are summed in blocks of kDepth, and the blocks in turn: the order depends on nothing but the
-// row count, and the error grows with the number of blocks, not of rows. Both operands are read with
-// a long stride, which hardware does not foresee, so each block fetches ahead for the next.
+// row count, and the error grows with the number of blocks, not of rows. Both operands are read
+// with a long stride, which hardware prefetchers do not follow, so each block fetches ahead for the
+// next.
 #pragma once
 
 #include "cpu/matmul-inl.h"
@@ -70,7 +71,8 @@ struct OuterTask {
   int64_t m_begin, m_end, panel_begin, panel_end;
 };
 
-// The panel of b for rows [i, i + depth), side by side; fetches ahead what the next block will need.
+// The panel of b for rows [i, i + depth), side by side; fetches ahead what the next block will
+// need.
 template <class T>
 NORMRNN_INLINE void pack_rows_of_b(const Outer<T>& op, int64_t i, int64_t depth, int64_t panel,
                                    T* packed) {

@@ -73,8 +73,8 @@ void pack_vector(const T* w, int64_t ld, int64_t rows, int64_t k, E* out, int64_
   }
 }
 
-// Panels [begin, end) of b[k, columns], k in operands. Its rows are taken from `blocks` in turn, each
-// of which begins with a new operand.
+// Panels [begin, end) of b[k, columns], k in operands. Its rows are taken from `blocks` in turn,
+// each of which begins with a new operand.
 template <class T, class E>
 void pack(const T* b, int64_t ld, const ColumnBlock* blocks, int count, int64_t k, int64_t columns,
           int64_t begin, int64_t end, E* packed) {

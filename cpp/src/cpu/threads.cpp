@@ -122,7 +122,7 @@ struct Job {
   alignas(64) std::atomic<int64_t> steps_done{0};
   std::atomic<bool> cancel{false};
 
-  void run(int rank) noexcept {  // the others work on while one throws: a task must not
+  void run(int rank) noexcept {  // a task must not throw: the others would go on
     const ModeGuard mode(kind == TaskKind::kCompute ? caller_mode | kFlushDenormals : caller_mode);
     Worker worker(*this, rank, size);
     task(context, worker);

@@ -51,9 +51,9 @@ using InterruptCheck = bool (*)();
 void set_interrupt_check(InterruptCheck check);
 
 // kCompute: may take long, so it can be interrupted, and denormal numbers count as zero inside the
-// task (the caller's floating-point mode comes back after). kExact: neither, and short: when the caller
-// has come to the end, workers that have not begun yet are not waited for, and never begin. So such a
-// task shares its work by next() alone.
+// task (the caller's floating-point mode comes back after). kExact: neither, and short: when the
+// caller has come to the end, workers that have not begun yet are not waited for, and never begin.
+// So such a task shares its work by next() alone.
 enum class TaskKind { kCompute, kExact };
 
 // Runs task on up to `workers` workers, the caller among them; false if it was cancelled.

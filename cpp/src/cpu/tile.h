@@ -1,9 +1,9 @@
 // Register tiles: the one inner loop that all matrix products of this target share.
 //
-// A tile is kMr rows by kPanels panels of kSets vectors, held in registers while k runs. b is packed
-// so that a panel is contiguous for each k; a is read by broadcast. Each element of the result is one
-// chain of additions in the order of k, whatever the tile's shape: a row never feels its neighbours,
-// nor how rows or panels were shared out among threads.
+// A tile is kMr rows by kPanels panels of kSets vectors, held in registers while k runs. b is
+// packed so that a panel is contiguous for each k; a is read by broadcast. Each element of the
+// result is one chain of additions in the order of k, whatever the tile's shape: a row never feels
+// its neighbours, nor how rows or panels were shared out among threads.
 #pragma once
 
 #include "cpu/kernels.h"
@@ -90,8 +90,8 @@ struct Start {
 
 // tile[j][m][:] = start + all segments of input (onto sets [0, kGates)) and one recurrent segment
 // (onto sets [kSplit, kGates + kSplit)), each set kUnits vectors wide, for panels j. Plain products
-// have neither split nor input segments. The tile fetches ahead line `slice` of each k of the panel of
-// b to come: the tiles that use one panel in turn bring in the next.
+// have neither split nor input segments. The tile fetches ahead line `slice` of each k of the panel
+// of b to come: the tiles that use one panel in turn bring in the next.
 template <class T, class E, int kMr, int kPanels, int kGates, int kSplit, int kUnits>
 __attribute__((noinline)) void step_tile(const Start<T>& start, const Segment<E>* input,
                                          int segments, const Segment<E>& recurrent, int64_t slice,

@@ -1,9 +1,10 @@
 // The update of weights that have norms in groups, and what is summed up over the groups.
 //
-// A gradient of the norms is known before the step, so that the step is one pass. A prox comes after it
-// and needs the norms that the step leaves: the step is taken in place and summed up by group, and
-// then each group is multiplied by its factor, which a group that does not change is spared. Where each
-// weight has a step size of its own, that and the old weight are kept for the passes that follow.
+// A gradient of the norms is known before the step, so that the step is one pass. A prox comes
+// after it and needs the norms that the step leaves: the step is taken in place and summed up by
+// group, and then each group is multiplied by its factor, which a group that does not change is
+// spared. Where each weight has a step size of its own, that and the old weight are kept for the
+// passes that follow.
 #pragma once
 
 #include "cpu/update-inl.h"
@@ -14,9 +15,9 @@ using cpu::GroupRows;
 using cpu::GroupSums;
 using cpu::StepKeep;
 
-// f(row, element, entry of its group, lanes) over some rows of a matrix, and end(entry) after each row.
-// Rows are read whole, for that is what the memory foresees: a tile of columns at a time, for sums that
-// stay in the first cache, was slower.
+// f(row, element, entry of its group, lanes) over some rows of a matrix, and end(entry) after each
+// row. Rows are read whole, which hardware prefetchers follow: a tile of columns at a time, for
+// sums that stay in the first cache, was slower.
 template <class F, class End>
 NORMRNN_INLINE void for_rows(const GroupRows& rows, int lanes, F&& f, End&& end) {
   for (int64_t r = rows.begin; r < rows.end; ++r) {
@@ -68,8 +69,8 @@ struct ProductSums {
   Doubles row[2] = {};
 };
 
-// Takes the step of some rows. With sums of groups, the norms of the step and of the weights come from
-// these later. Returns the step size of the last weight.
+// Takes the step of some rows. With sums of groups, the norms of the step and of the weights come
+// from these later. Returns the step size of the last weight.
 template <bool kGroups, class Rule, class Penalty, class T>
 T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRows& rows,
            const T* row_clip, const T* group_pull, const GroupSums& to, const StepKeep<T>& keep,

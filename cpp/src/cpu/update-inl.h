@@ -1,5 +1,5 @@
-// The one update step: gradient, penalty, rule, prox, and their sums, in one pass over memory. Weights in
-// groups take it in update-groups-inl.h.
+// The one update step: gradient, penalty, rule, prox, and their sums, in one pass over memory.
+// Weights in groups take it in update-groups-inl.h.
 #pragma once
 
 #include "cpu/kernels.h"
@@ -45,7 +45,7 @@ struct AsProx : Penalty {
   }
 };
 
-// Or known at run time, where groups take more time than a well-foreseen branch for each vector.
+// Or known at run time, where groups take more time than a well-predicted branch for each vector.
 struct AnyPenalty {
   int kind = -1;  // in penalties.def; -1: none
   bool as_prox = false;

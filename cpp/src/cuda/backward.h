@@ -1,7 +1,7 @@
 // Back-propagation through time of a stack over any queue, from the last layer to the first.
 //
-// A step is one product dL/drec W and one kernel. The loop yields dL/d gates alone; every gradient of
-// a weight, a bias or an input is then one large product or sum over all steps.
+// A step is one product dL/drec W and one kernel. The loop yields dL/d gates alone; every gradient
+// of a weight, a bias or an input is then one large product or sum over all steps.
 #pragma once
 
 #include <cmath>
@@ -11,7 +11,7 @@
 
 namespace normrnn::device {
 
-// All public, for nvcc lets no other members have lambdas for a device.
+// All public: nvcc allows device lambdas in public member functions only.
 template <class Cell, class T, class Queue>
 struct BackwardPass {
   using P = Products<Cell>;

@@ -1,5 +1,5 @@
-// The pointwise part of one step backwards, for any cell: dL/dh_t from the product, the direct part and
-// dy_t, then state penalties and the clip, then the cell.
+// The pointwise part of one step backwards, for any cell: dL/dh_t from the product, the direct part
+// and dy_t, then state penalties and the clip, then the cell.
 #pragma once
 
 #include "cuda/forward_step.h"
@@ -22,8 +22,8 @@ struct StateTerms {
   int64_t any;            // false: nothing of all this
 };
 
-// Gates in a row of d_gates, by place: split gates' input part, shared gates, split gates' recurrent
-// part. U's gates are the first G places and W's the last G, each without a gap.
+// Gates in a row of d_gates, by place: input parts of split gates, shared gates, recurrent parts of
+// split gates. U's gates are the first G places and W's the last G, each without a gap.
 template <class Cell>
 NORMRNN_FN constexpr int place_of_input(int gate) {
   const int shared = Cell::kGates - Cell::kSplit;

@@ -1,5 +1,5 @@
-// The calls of the CUDA face for one type of number, NORMRNN_NUMBER: the general path and the update
-// on CUDA queues. Compiled once for each, for nvcc takes its time.
+// The calls of the CUDA face for one type of number, NORMRNN_NUMBER: the general path and the
+// update on CUDA queues. Compiled once for each, for nvcc takes its time.
 #pragma once
 
 #include <mutex>

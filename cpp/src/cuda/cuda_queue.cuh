@@ -109,7 +109,8 @@ class CudaQueue {
     check(cudaStreamWaitEvent(lane_.stream, join), "cudaStreamWaitEvent");
   }
 
-  // Recorded on a stream of our own, for the default stream cannot be, and launched on the caller's.
+  // Recorded on a stream of our own, for the default stream cannot be, and launched on the
+  // caller's.
   template <class Body>
   void repeatable(const device::Key& key, int64_t calls, Body&& body) {
     constexpr int64_t kFewCalls = 16;  // not worth a graph

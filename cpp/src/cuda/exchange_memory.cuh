@@ -6,14 +6,15 @@
 namespace normrnn::cuda {
 
 // Packets in global memory, that is in L2: a word and its step in 8 bytes, stored and loaded by one
-// instruction, which makes them one access in PTX's memory model. Relaxed is enough, for nothing else is
-// read on the strength of a packet but the packet itself.
+// instruction, which makes them one access in PTX's memory model. Relaxed is enough, for nothing
+// else is read on the strength of a packet but the packet itself.
 struct GlobalFlags {
   using Word = uint32_t;
   uint64_t* packets;  // [FlagPort::places(words)], zeros before the launch
   unsigned polls = 0;
 
-  // Some seconds of polling in vain between two puts: the grid is not resident, or a block has died.
+  // Some seconds of polling in vain between two puts: the grid is not resident, or a block has
+  // died.
   static constexpr unsigned kMostPolls = 1u << 23;
 
   __device__ void store(int64_t place, plan::Packet<Word> packet) {
@@ -35,8 +36,8 @@ struct GlobalFlags {
   }
 };
 
-// Words in the shared memory of every block of the cluster, and the cluster's hardware barrier. That
-// has one phase under way at a time: for a group's rows in one chunk.
+// Words in the shared memory of every block of the cluster, and the cluster's hardware barrier.
+// That has one phase under way at a time: for a group's rows in one chunk.
 struct ClusterWords {
   using Word = uint32_t;
   uint32_t* shared;  // this block's own, [BarrierPort::places(words)], at one offset in all blocks

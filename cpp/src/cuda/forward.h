@@ -38,7 +38,7 @@ inline Operand forward_operand(cuda::Precision precision) {
   }
 }
 
-// All public, for nvcc lets no other members have lambdas for a device.
+// All public: nvcc allows device lambdas in public member functions only.
 template <class Cell, class T, class Queue>
 struct ForwardPass {
   using P = Products<Cell>;

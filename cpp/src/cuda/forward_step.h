@@ -30,8 +30,8 @@ struct ForwardOp {
   uint16_t* y_operands;  // [N, H] the same of 16 bits, or null
   Masks<T> masks;
   Norm<T> norms[kNormKinds];
-  int64_t
-      keep_norms;  // rows of the recurrent and the state norm are packed rows; else those of a step
+  // Whether rows of the recurrent and the state norm are packed rows (for the tape), or one step's.
+  int64_t keep_norms;
 };
 
 // A step's place in the buffers.

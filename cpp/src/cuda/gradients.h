@@ -1,5 +1,5 @@
-// What is left to do for a layer when the loop over time has made dL/d gates: the gradients of weights,
-// biases and the layer's input, each one large product or sum over all steps.
+// What is left to do for a layer when the loop over time has made dL/d gates: the gradients of
+// weights, biases and the layer's input, each one large product or sum over all steps.
 #pragma once
 
 #include "cuda/forward.h"
@@ -24,7 +24,7 @@ inline Operand gradient_operand(cuda::Precision precision) {
   return precision == cuda::Precision::kFull ? Operand::kSame : Operand::kTf32;
 }
 
-// All public, for nvcc lets no other members have lambdas for a device.
+// All public: nvcc allows device lambdas in public member functions only.
 template <class Cell, class T, class Queue>
 struct Gradients {
   using P = Products<Cell>;

@@ -1,4 +1,5 @@
-// The kernels under a CUDA queue: a function for each row and column, and programs of groups of lanes.
+// The kernels under a CUDA queue: a function for each row and column, and programs of groups of
+// lanes.
 #pragma once
 
 #include "cuda/queue.h"
@@ -8,8 +9,8 @@ namespace normrnn::cuda {
 using device::Range;
 
 constexpr int kThreads = 256;  // of a block
-// At least, on a multiprocessor: says that 128 registers are fine. Left to itself the compiler spills
-// a few for the sake of more.
+// At least, on a multiprocessor: says that 128 registers are fine. Left to itself the compiler
+// spills a few for the sake of more.
 constexpr int kBlocksEach = 2;
 constexpr int64_t kMostRows = 65535;  // of a grid
 
@@ -75,8 +76,8 @@ __device__ __forceinline__ void run_phases(const Program& program, int64_t row, 
   }
 }
 
-// Groups of 256 lanes are blocks of one row of threads; those of 32 are rows of a block, `across` of
-// them for neighbouring tiles and the others for neighbouring rows.
+// Groups of 256 lanes are blocks of one row of threads; those of 32 are rows of a block, `across`
+// of them for neighbouring tiles and the others for neighbouring rows.
 template <class Program>
 __global__ void __launch_bounds__(kThreads, kBlocksEach)
     groups_kernel(const __grid_constant__ Program program, int64_t rows, int64_t tiles,

@@ -1,5 +1,5 @@
-// Masks of dropout: the same random bits as on the CPU (cpu/mask-inl.h has the layout), one number at
-// a time.
+// Masks of dropout: the same random bits as on the CPU (cpu/mask-inl.h has the layout), one number
+// at a time.
 #pragma once
 
 #include "cpu/kernels.h"

@@ -1,5 +1,5 @@
-// Layer norm backwards. The cell yields dL/d what it takes, y = gain * x + bias with x the normalised
-// row. With d = gain dL/dy and means over the row's width,
+// Layer norm backwards. The cell yields dL/d what it takes, y = gain * x + bias with x the
+// normalised row. With d = gain dL/dy and means over the row's width,
 //   dL/da = (d - mean(d) - x mean(d x)) / sqrt(variance + 1e-5)
 #pragma once
 
@@ -8,7 +8,8 @@
 namespace normrnn::device {
 
 // A product that is rounded as it is, never part of a fused multiply-add: d must be the same number
-// wherever it is made, for where all of a row is the same, 1 / sqrt(1e-5) of a difference would show.
+// wherever it is made, for where all of a row is the same, 1 / sqrt(1e-5) of a difference would
+// show.
 NORMRNN_FN inline float rounded_product(float a, float b) {
 #if defined(__CUDA_ARCH__)
   return __fmul_rn(a, b);
@@ -41,8 +42,9 @@ NORMRNN_FN inline T through_norm(const Norm<T>& norm, int64_t row, int64_t i, T 
   return (d - mean - norm.unit(row, i) * along) * norm.moments[2 * row + 1];
 }
 
-// A step of a cell with layer norm: a group for each row. Phases: the cell; sums for the cell state's
-// norm and what it sends to c', where that is normalised; sums for W h's norm, and dL/d W h.
+// A step of a cell with layer norm: a group for each row. Phases: the cell; sums for the cell
+// state's norm and what it sends to c', where that is normalised; sums for W h's norm, and dL/d W
+// h.
 template <class Cell, bool kExtras, class T>
 struct NormBackwardStep {
   static constexpr bool kInner = kNormsState<Cell>;

@@ -56,8 +56,8 @@ struct RowMoments {
   }
 };
 
-// Phases: sum and squares of W h; the cell's inner part and the sum and squares of c', where that is
-// normalised, too; the cell.
+// Phases: sum and squares of W h; the cell's inner part and the sum and squares of c', where that
+// is normalised, too; the cell.
 template <class Cell, bool kMasked, class T>
 struct NormStep {
   static constexpr bool kInner = kNormsState<Cell>;

@@ -1,6 +1,6 @@
 // The contract of a queue: what the general path asks of a device, and what its kernels may assume.
 //
-// A queue takes work and does it in order, some time. Its calls return at once; pointers in them are
+// A queue takes work and does it later, in order. Its calls return at once; pointers in them are
 // device pointers. CudaQueue (cuda_queue.cuh) puts it on a stream; HostQueue (tests/host_queue.h)
 // does it with loops over memory of the host.
 //
@@ -21,10 +21,10 @@
 //     // Memory, not initialised; given back after what was asked for until then.
 //     std::shared_ptr<Arena> arena();
 //
-//     // body(i, queue) for i in [0, count), which do not depend on each other, maybe at the same time.
+//     // body(i, queue) for i in [0, count): independent of each other, maybe at the same time.
 //     template <class Body> void side_by_side(int count, Body&& body);
 //
-//     // body(queue), whose calls depend on nothing but what is in the key, which then need not be made
+//     // body(queue), whose calls depend on nothing but what is in the key. They need not be made
 //     // again: a queue may record what comes of a body and repeat it. Memory is asked for outside.
 //     // calls: about how many there are.
 //     template <class Body> void repeatable(const Key& key, int64_t calls, Body&& body);
@@ -32,8 +32,9 @@
 //
 // Names are for errors: string literals.
 //
-// A program is what a group of kLanes lanes does together for (row, tile): phases, each over a range
-// of items that the lanes share out, and each with sums over all items, which later phases see.
+// A program is what a group of kLanes lanes does together for (row, tile): phases, each over a
+// range of items that the lanes share out, and each with sums over all items, which later phases
+// see.
 //
 //   struct MyProgram {
 //     static constexpr int kLanes = 256;    // or 32
@@ -46,9 +47,10 @@
 //     NORMRNN_FN void finish(int64_t row, int64_t tile, const Totals& totals) const;
 //   };
 //
-// where Totals is double[kPhases][kSums]. Item i of a range [begin, end) is done by lane (i - begin) %
-// kLanes. What an item writes, items of a later phase may read, and other items of the same phase may
-// not. Sums are taken in a fixed order: each lane's own items in turn, and the lanes by halves.
+// where Totals is double[kPhases][kSums]. Item i of a range [begin, end) is done by lane (i -
+// begin) % kLanes. What an item writes, items of a later phase may read, and other items of the
+// same phase may not. Sums are taken in a fixed order: each lane's own items in turn, and the lanes
+// by halves.
 #pragma once
 
 #include <cstring>

@@ -14,8 +14,8 @@ struct Omega {
   int64_t squared;
 };
 
-// Omega after the loop. Of a row with g = dL/dh_t, s = dL/drec_t, q = s W: the term
-// (||q|| / ||g|| - 1)^2, and h + coefficient * q, W's operand in dL/dW = s^T (...).
+// Omega, after the loop. For a row with g = dL/dh_t, s = dL/drec_t and q = s W: its term, such as
+// (||q|| / ||g|| - 1)^2, and h + coefficient q, which takes h's place in dL/dW = s^T h.
 template <class T>
 struct AddOmega {
   static constexpr int kLanes = 256, kPhases = 2, kSums = 2;
@@ -59,7 +59,8 @@ struct AddOmega {
     } else {
       const Factors by = factors(totals[0]);
       T& product = op.terms.products[at.row * op.hidden + i];
-      // Masked once more than in q, for the derivative. Two factors: the product of both may overflow.
+      // Masked once more than in q, for the derivative. Two factors: the product of both may
+      // overflow.
       const T sent = MaskRow<T>(op.masks.state, at.row, at.r)(product, i);
       const int64_t before = op.rows[0].previous(packed, at.t, at.r, op.reverse != 0);
       product = h[before * op.hidden + i] + T(by.outer) * (T(by.inner) * sent);
@@ -71,7 +72,7 @@ struct AddOmega {
   }
 };
 
-// All public, for nvcc lets no other members have lambdas for a device.
+// All public: nvcc allows device lambdas in public member functions only.
 template <class T, class Queue>
 struct StatePenalties {
   // Sets op.terms; reads the states once, unless no penalty depends on them. Adds what is known of

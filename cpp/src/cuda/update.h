@@ -1,5 +1,5 @@
-// The fused update over any queue: a look at the gradients, which can still refuse, then one pass over
-// all tensors. Before it, the norms that groups of weights need are measured.
+// The fused update over any queue: a look at the gradients, which can still refuse, then one pass
+// over all tensors. Before it, the norms that groups of weights need are measured.
 #pragma once
 
 #include <cmath>
@@ -13,7 +13,7 @@ namespace normrnn::device {
 
 constexpr double kSmallestNorm = 1e-3;  // of weights, for clip_ratio: weights of 0 may grow
 
-// All public, for nvcc lets no other members have lambdas for a device.
+// All public: nvcc allows device lambdas in public member functions only.
 template <class Rule, class T, class Queue>
 struct Update {
   Update(Queue& queue, const UpdateCall<T>& call, double* sums) : queue_(queue), call_(call) {

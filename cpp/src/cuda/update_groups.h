@@ -1,6 +1,6 @@
-// Penalties on groups of weights, on a device: the sums that they need, and what comes of them. Newton's
-// method is as in group_solver.h, with a fixed number of rounds of which those after the last needed do
-// nothing: nobody waits for the device to learn how many that are.
+// Penalties on groups of weights, on a device: the sums that they need, and what comes of them.
+// Newton's method is as in group_solver.h, with a fixed number of rounds of which those after the
+// last needed do nothing: nobody waits for the device to learn how many that are.
 #pragma once
 
 #include "cuda/update_step.h"
@@ -92,7 +92,8 @@ struct MeasureColumns {
   }
 };
 
-// One round of Newton's method for the groups of one kind and use, from the sums at the root so far.
+// One round of Newton's method for the groups of one kind and use, from the sums at the root so
+// far.
 template <class T>
 struct Refine {
   static constexpr int kLanes = kLanesEach, kPhases = 1, kSums = 1;

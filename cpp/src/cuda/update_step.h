@@ -1,5 +1,5 @@
-// The update as programs: groups of lanes take a block of some tensor's weights each. One program for
-// a rule; penalties are told apart at run time, which all lanes of a block do alike.
+// The update as programs: groups of lanes take a block of some tensor's weights each. One program
+// for a rule; penalties are told apart at run time, which all lanes of a block do alike.
 #pragma once
 
 #include "cuda/queue.h"
@@ -97,8 +97,8 @@ struct OneStep {
   T w, g, next, prox_step, value, slot[Rule::kSlots + 1];
 };
 
-// kPlain: no tensor of the call has factors, centres, groups, another penalty's gradient, or clips by
-// row: all that takes registers, and the fewer, the more lanes fit on a multiprocessor.
+// kPlain: no tensor of the call has factors, centres, groups, another penalty's gradient, or clips
+// by row: all that takes registers, and the fewer, the more lanes fit on a multiprocessor.
 template <class Rule, class T, bool kPlain = false>
 struct Stepper {
   UpdateArrays<T> all;
@@ -167,7 +167,8 @@ struct Stepper {
   NORMRNN_FN bool needs_root() const { return all.needs_roots && !is_constraint(at.group); }
 };
 
-// Squares of the gradients, the same scaled so that they cannot overflow, and how many are not finite.
+// Squares of the gradients, the same scaled so that they cannot overflow, and how many are not
+// finite.
 template <class T>
 struct LookAtGradients {
   static constexpr int kLanes = kLanesEach, kPhases = 1, kSums = 3;
@@ -201,8 +202,8 @@ struct LookAtGradients {
   }
 };
 
-// The step itself, and its sums: the penalty of the weights before it, and squares of the gradient as
-// clipped, of the step and of the weights after it.
+// The step itself, and its sums: the penalty of the weights before it, and squares of the gradient
+// as clipped, of the step and of the weights after it.
 template <class Rule, class T, bool kPlain>
 struct UpdateStep {
   static constexpr int kLanes = kLanesEach, kPhases = 1, kSums = 4;

@@ -87,8 +87,8 @@ class StreamState {
   std::vector<Graph> retired_;          // maybe still at work
 };
 
-// Memory of one call or tape. A tape follows its passes from stream to stream: what is given back is
-// then in the order of the last one.
+// Memory of one call or tape. A tape follows its passes from stream to stream: what is given back
+// is then in the order of the last one.
 class CudaArena : public device::Arena {
  public:
   explicit CudaArena(std::shared_ptr<StreamState> state) : state_(std::move(state)) {}

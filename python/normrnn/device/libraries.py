@@ -46,9 +46,8 @@ class Library:
 
     def zeros_like(self, name: str, array: Any) -> Any:
         """Return zeros of the array's shape and dtype, beside it."""
-        shape, dtype = self.facts(name, array)
-        stream = _core.device_facts(name, array)[1]
-        zeros = np.zeros(shape, dtype)
+        _, stream, shape, dtype = _core.device_facts(name, array)
+        zeros = np.zeros(shape, float_dtype(name, dtype))
         return _core.device_from_host(name, zeros, self.device, stream, None)
 
 

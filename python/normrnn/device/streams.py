@@ -59,3 +59,9 @@ def _handle_of(stream: object) -> object:
         "stream: expected an integer handle or an object with __cuda_stream__, cuda_stream or ptr, "
         f"got {type(stream).__name__}"
     )
+
+
+def refuse_stream(stream: object) -> None:
+    """Refuse a stream that was given beside arrays in the memory of the host."""
+    got = type(stream).__name__
+    raise TypeError(f"stream: expected None for arrays in the memory of the host, got {got}")

@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normrnn import _core
+from normrnn.penalties.resolve import GATES
 
 Array = NDArray[Any]
-
-# The gates of W_ih and W_hh, by how many row blocks of H rows there are; in PyTorch's order.
-GATES_BY_COUNT: dict[int, tuple[str, ...]] = {4: ("i", "f", "g", "o"), 3: ("r", "z", "n")}
 
 
 def run_names(layers: int, directions: int) -> tuple[str, ...]:
@@ -55,8 +53,7 @@ def blocks(name: str, w: Array, hidden: int) -> dict[str, Array]:
     """Return a parameter and, where it stacks gates, each gate's block of H rows: "name[f]"."""
     found = {name: w}
     if ("_ih_l" in name or "_hh_l" in name) and w.ndim and w.shape[0] % hidden == 0:
-        gates = GATES_BY_COUNT.get(w.shape[0] // hidden, ())
-        for g, gate in enumerate(gates):
+        for g, gate in enumerate(GATES.get(w.shape[0] // hidden, "")):
             found[f"{name}[{gate}]"] = w[g * hidden : (g + 1) * hidden]
     return found
 
@@ -71,12 +68,3 @@ def tape_in(tape: object) -> _core.Tape:
         got = type(tape).__name__
         raise TypeError(f"tape: expected the tape of a forward pass with need_grad=True, got {got}")
     return tape
-
-
-def integer(argument: str, value: object, least: int) -> int:
-    """`value` as an int if it is an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{argument}: expected an integer >= {least}, got {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{argument}: expected an integer >= {least}, got {value}")
-    return int(value)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from normrnn._numbers import positive
-from normrnn.diagnostics._names import Array, integer, run_names
+from normrnn._numbers import integer, positive
+from normrnn.diagnostics._names import Array, run_names
 
 __all__ = ["GradientFlow", "gradient_flow"]
 
@@ -71,7 +71,8 @@ def gradient_flow(
         Share of the largest norm below which the gradient counts as gone, for `reach`.
     factor : float
         A gradient vanishes or explodes when the fitted line falls or rises by more than this over
-        all steps. One that comes to exactly 0 vanishes, one that is not finite explodes.
+        all steps. One that falls to exactly 0 and stays there vanishes, one that is not finite
+        explodes. Zeros throughout count as flowing: nothing was lost.
 
     Returns
     -------

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from normrnn.diagnostics._names import Array, integer, runs_of
+from normrnn._numbers import integer
+from normrnn.diagnostics._names import Array, runs_of
 from normrnn.diagnostics._stretch import Stretch, layer_runs
 
 __all__ = ["JacobianNorms", "jacobian_norms"]

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normrnn._lanczos import leading_singular_vectors, unit
-from normrnn._numbers import positive
-from normrnn.diagnostics._names import Array, integer
+from normrnn._numbers import integer, positive
+from normrnn.diagnostics._names import Array
 
 __all__ = ["Sigma", "spectral_norm", "spectral_radius"]
 

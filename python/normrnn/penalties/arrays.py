@@ -33,7 +33,7 @@ def keep(penalty: Penalty, field: str, bound: str = "") -> None:
 
 
 def keep_factors(penalty: Penalty, field: str, *, zero: bool = True) -> None:
-    """Copy a field's arrays; refuse factors that are negative or not finite, or 0 unless allowed."""
+    """Copy a field's arrays; refuse factors that are negative, not finite, or 0 unless allowed."""
     keep(penalty, field, ">= 0" if zero else "> 0")
 
 

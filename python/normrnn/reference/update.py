@@ -79,7 +79,8 @@ def update(
         `normrnn.penalties.resolve`).
     clip_norm, clip_value, clip_ratio : float, optional
         Upper bound > 0 of the gradients' norm, of each gradient, or of a row's norm in parts of its
-        weights' norm; at most one of them. The penalty's gradient is not clipped.
+        weights' norm; at most one of them, which is not checked here. The penalty's gradient is not
+        clipped.
 
     Returns
     -------

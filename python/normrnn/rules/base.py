@@ -26,8 +26,8 @@ class Rule(ABC):
     lr : float
         Step size.
     prox_step : float
-        Then this one: what a constant gradient of 1 moves a weight by in the end, so that loss and
-        penalty are weighed as in their sum.
+        A prox's step size, if `uniform_step`: what delta tends to under a constant gradient of 1,
+        so that loss and penalty are weighed as in their sum.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()

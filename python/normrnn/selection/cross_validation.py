@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from normrnn._numbers import integer
 from normrnn.selection.curve import (
     Curve,
     check_callables,
@@ -84,14 +85,11 @@ def expanding_window(
     train 0:5, test 6:9
     train 0:8, test 9:12
     """
-    least = {"steps": 1, "folds": 1, "gap": 0} | ({"test_size": 1} if test_size is not None else {})
-    given = {"steps": steps, "folds": folds, "gap": gap, "test_size": test_size}
-    for argument, smallest in least.items():
-        value = given[argument]
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{argument}: expected an integer, got {type(value).__name__}")
-        if value < smallest:
-            raise ValueError(f"{argument}: expected an integer >= {smallest}, got {value}")
+    integer("steps", steps, 1)
+    integer("folds", folds, 1)
+    integer("gap", gap, 0)
+    if test_size is not None:
+        integer("test_size", test_size, 1)
     size = steps // (folds + 1) if test_size is None else test_size
     if size < 1 or steps <= folds * size + gap:
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from normrnn._numbers import non_negative, positive
+from normrnn._numbers import integer, non_negative, positive
 from normrnn.optimize import init_state, update
 from normrnn.rules import Rule
 from normrnn.selection.curve import (
@@ -200,10 +200,7 @@ def trainer(
     check_callables(gradient=gradient)
     if not isinstance(rule, Rule):
         raise TypeError(f"rule: expected a rule such as SGD(0.1), got {type(rule).__name__}")
-    if isinstance(steps, bool) or not isinstance(steps, int):
-        raise TypeError(f"steps: expected an integer, got {type(steps).__name__}")
-    if steps < 1:
-        raise ValueError(f"steps: expected an integer >= 1, got {steps}")
+    steps = integer("steps", steps, 1)
     tol = non_negative("tol", tol)
     if clip_norm is not None:
         clip_norm = positive("clip_norm", clip_norm)

@@ -13,8 +13,9 @@ int64_t sums_of_thread(const Slicing& slicing, int64_t warps_m, int64_t columns)
          lane_sums(slicing.engine);
 }
 
-// As many warps along the depth as the sums allow: more of them mean a shorter chain of products for
-// each, and every word of the operand is then read by fewer warps. False where one has too many sums.
+// As many warps along the depth as the sums allow: more of them mean a shorter chain of products
+// for each, and every word of the operand is then read by fewer warps. False where one has too many
+// sums.
 bool share_out(const Task& task, int64_t warps, Budget& b) {
   const int64_t teams = warps / tile_warps(task.slicing.engine);  // of a tile
   b.columns = round_up(task.chunk_rows(), kColumns);
@@ -37,14 +38,16 @@ Budget make_budget(const Task& task, const Gpu& gpu) {
   const int64_t granules = ceil_div(s.most_granules(), b.warps_m);  // of a warp
   const int64_t units = s.most_granules() * s.granule;
   const int64_t elements = task.chunks * ceil_div(units * task.chunk_rows(), gpu.threads);
-  // States between steps, and the gates' input parts (or what the backward pass reads) ahead of time.
+  // States between steps, and the gates' input parts (or what the backward pass reads) ahead of
+  // time.
   const int64_t ahead =
       s.product.pass == Pass::kForward ? task.cell.gates : task.cell.tape + 2 * task.cell.states;
   b.element_registers = elements * (task.cell.states + ahead);
   b.sum_registers = sums_of_thread(s, b.warps_m, b.columns);
   b.other_registers = kOtherRegisters;
 
-  // A granule's weights for one step of the depth, of a lane; FFMA leaves lanes beyond the rows empty.
+  // A granule's weights for one step of the depth, of a lane; FFMA leaves lanes beyond the rows
+  // empty.
   const int64_t lane_bytes = s.engine == Engine::kFfma
                                  ? 4 * kTileRegisters
                                  : s.granule_step_bytes() / (kLanesOfWarp * tile_warps(s.engine));

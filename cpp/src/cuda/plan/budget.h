@@ -25,8 +25,8 @@ struct Task {
 };
 
 struct Budget {
-  // warps_m * warps_k share a product: a part of the granules, and a part of the depth, each. Sums of
-  // warps_k parts are added in shared memory, in a fixed order.
+  // warps_m * warps_k share a product: a part of the granules, and a part of the depth, each. Sums
+  // of warps_k parts are added in shared memory, in a fixed order.
   int64_t warps_m, warps_k;
   int64_t columns;  // of a product: a chunk's rows of the batch, rounded up to kColumns
   // Registers of a thread.
@@ -56,11 +56,13 @@ struct Granules {
 };
 Granules granules_of(Engine engine, int row_gates);
 
-// The largest H whose W_hh fits, or 0; over all granules of the engine. `rows` of the batch a group.
+// The largest H whose W_hh fits, or 0; over all granules of the engine. `rows` of the batch a
+// group.
 int64_t largest_hidden(CellSize cell, Pass pass, Engine engine, Exchange exchange, int64_t blocks,
                        int64_t rows, const Gpu& gpu);
 
-// The same for weights in shared memory with nothing beside them: sqrt(blocks * bytes / (G * size)).
+// The same for weights in shared memory with nothing beside them: sqrt(blocks * bytes / (G *
+// size)).
 int64_t largest_hidden_in_shared(int gates, int64_t bytes_of_weight, int64_t blocks,
                                  const Gpu& gpu);
 

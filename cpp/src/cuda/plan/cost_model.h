@@ -13,7 +13,8 @@ enum class Path {
   kWholeGpu,  // W_hh over many SMs, which exchange by flags through L2
 };
 
-// Of the operands of products. kFloat32 has FFMA and 3xTF32 to choose from where `split_tf32` allows.
+// Of the operands of products. kFloat32 has FFMA and 3xTF32 to choose from where `split_tf32`
+// allows.
 enum class Operand { kFloat64, kFloat32, kTf32, kHalf };
 
 struct Problem {
@@ -24,8 +25,9 @@ struct Problem {
   bool split_tf32 = false;
 };
 
-// Nanoseconds of a step, by what they go to; all but the last two of one chunk. Products overlap with
-// reading weights. With several chunks the exchange of one is on its way while others are computed.
+// Nanoseconds of a step, by what they go to; all but the last two of one chunk. Products overlap
+// with reading weights. With several chunks the exchange of one is on its way while others are
+// computed.
 struct StepTime {
   double exchange;  // latency
   double words;     // the operand's way to the block
@@ -47,8 +49,8 @@ struct Choice {
   double nanoseconds = 0;  // of the whole pass
 };
 
-// The least that a step can take, whatever the path: the two numbers, and the wait where W_hh stays on
-// chip. U x is hoisted and not counted, but for reading it.
+// The least that a step can take, whatever the path: the two numbers, and the wait where W_hh stays
+// on chip. U x is hoisted and not counted, but for reading it.
 struct Floor {
   double bytes;       // ns: U x read, y and tape written (or read), once
   double operations;  // ns: 2 G H^2 B of the unit that does them

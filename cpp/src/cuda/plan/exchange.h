@@ -1,15 +1,17 @@
-// How the blocks of a group hand each other a step's values: ports, over whatever memory they share.
+// How the blocks of a group hand each other a step's values: ports, over whatever memory they
+// share.
 //
-// A step's values are words in a slot, and steps take kSlots slots in turn. Two are enough, and one is
-// not. A block puts its words of step s + 1 only after it has taken all words of step s. So when it has
-// taken all words of step s + 1, every block has finished with step s, and it may overwrite that slot
-// with step s + 2; it knows nothing of the kind about step s + 1 itself. That holds only if every block
-// that takes also puts, at every step, and if a block's threads have all taken before any of them puts.
+// A step's values are words in a slot, and steps take kSlots slots in turn. Two are enough, and one
+// is not. A block puts its words of step s + 1 only after it has taken all words of step s. So when
+// it has taken all words of step s + 1, every block has finished with step s, and it may overwrite
+// that slot with step s + 2; it knows nothing of the kind about step s + 1 itself. That holds only
+// if every block that takes also puts, at every step, and if a block's threads have all taken
+// before any of them puts.
 //
-// FlagPort, over all SMs: a word travels with the number of its step in one packet, which is stored and
-// loaded at once, so that whoever sees the number sees the word (Lamport's flags). Nothing else
-// orders anything. Steps count from 1, and the memory is zeros when a launch begins. The blocks must
-// all be resident at once (cooperative launch): they wait for each other.
+// FlagPort, over all SMs: a word travels with the number of its step in one packet, which is stored
+// and loaded at once, so that whoever sees the number sees the word (Lamport's flags). Nothing else
+// orders anything. Steps count from 1, and the memory is zeros when a launch begins. The blocks
+// must all be resident at once (cooperative launch): they wait for each other.
 //
 // BarrierPort, within a cluster: words are stored into every block's own shared memory, and the
 // cluster's barrier (arrive.release, wait.acquire) says that they are there.
@@ -95,8 +97,9 @@ class BarrierPort {
   int64_t words_;
 };
 
-// The words of a range of units in a slot, which holds the operand [rows, depth], several values a word:
-// a block's own words, or with all units those that it takes. The range begins at a whole word; with an odd H the last word of a gate has a value of padding.
+// The words of a range of units in a slot: a block's own, or, where the range is all units, those
+// that it takes. A slot is the operand [rows, depth], `values` to a word. The range begins at a
+// whole word; with odd H a gate's last word has one value of padding.
 struct Words {
   Product product;
   Range units;

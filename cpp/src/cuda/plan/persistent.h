@@ -1,28 +1,29 @@
 // The schedule of a persistent kernel: what every block does at every step, and in which order.
 //
-// The same functions run in a kernel, where all threads of a block call them together, and in the tests,
-// where simulated blocks take turns. Port is FlagPort or BarrierPort (exchange.h); Block is
+// The same functions run in a kernel, where all threads of a block call them together, and in the
+// tests, where simulated blocks take turns. Port is FlagPort or BarrierPort (exchange.h); Block is
 //
 //   int rank(), threads()            the calling thread, and how many call together
 //   int outgoing(), incoming()       how many words it puts and takes at a step
 //   int64_t outgoing_index(i), incoming_index(i)   where in a slot they are
 //   Word word(i)                     an outgoing word;  void accept(i, Word)  an incoming one
 //   void sync()                      all threads of the block (bar.sync)
-//   void prefetch(t)                 asks for what cell(t) reads from memory: U x_t, or tape and dy_t
+//   void prefetch(t)                 asks for what cell(t) reads in memory: U x_t, or tape and dy_t
 //   void initial()                   forward: the operand is h_0;  backward: the product is zero
 //   void product()                   own rows of W_hh times the operand
 //   void cell(t)                     the cell with the product; makes the words of step t
 //   void keep(t)                     writes what step t leaves in memory: y and tape, or gradients
 //   void finish()                    backward only: dL/dh_0 and dL/dc_0, from the last product
 //
-// On the critical path of a step lie await, gather, product, cell and send. Everything that only reads
-// or writes the block's own memory comes between commit and await, while the words are on their way.
+// On the critical path of a step lie await, gather, product, cell and send. Everything that only
+// reads or writes the block's own memory comes between commit and await, while the words are on
+// their way.
 //
-// The rows of the batch may be taken in chunks, each with a Block (rows, states, sums; the weights are
-// common) and a Port (slots, barrier) of its own: recurrences that do not touch each other, so that the
-// words of one chunk travel while the others are computed. All blocks of a group take the same chunks
-// in the same order. The buffer that words are gathered into may be common, too: `sync` lies between
-// one chunk's product and the next one's gather.
+// The rows of the batch may be taken in chunks, each with a Block (rows, states, sums; the weights
+// are common) and a Port (slots, barrier) of its own: recurrences that do not touch each other, so
+// that the words of one chunk travel while the others are computed. All blocks of a group take the
+// same chunks in the same order. The buffer that words are gathered into may be common, too: `sync`
+// lies between one chunk's product and the next one's gather.
 #pragma once
 
 #include "cuda/plan/exchange.h"

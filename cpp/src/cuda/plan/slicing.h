@@ -1,10 +1,10 @@
 // Which block owns which weights of W_hh, forwards and backwards.
 //
-// A group of blocks holds W_hh [G*H, H] once; groups share out the rows of the batch. A block owns whole
-// units, a contiguous run of granules of them:
+// A group of blocks holds W_hh [G*H, H] once; groups share out the rows of the batch. A block owns
+// whole units, a contiguous run of granules of them:
 //
-//   forward    the rows of all gates of its units; it needs h_{t-1} of all units (depth H) and makes
-//              h_t of its own
+//   forward    the rows of all gates of its units; it needs h_{t-1} of all units (depth H) and
+//              makes h_t of its own
 //   backward   the columns of its units, that is rows of W^T; it needs d_rec_{t+1} of all gates and
 //              units (depth G*H) and makes dL/dh_t, and through the cell d_rec_t, of its own
 //
@@ -33,8 +33,8 @@ struct Product {
   NORMRNN_FN constexpr int64_t place(int gate, int64_t unit) const {
     return gate * padded() + unit;
   }
-  // The weight that `row_gate` of the block's own `unit` takes with the operand's value at `place`: its
-  // row and column in W_hh, row < 0 for padding.
+  // The weight that `row_gate` of the block's own `unit` takes with the operand's value at `place`:
+  // its row and column in W_hh, row < 0 for padding.
   struct Weight {
     int64_t row, column;
   };

@@ -1,17 +1,17 @@
 // Tiles of the product that a step is: which weight lies in which register of which lane.
 //
 // The stationary weights are the left operand, A, the batch is the right one with 8 columns a time:
-// a tile is `height` rows of weights times `depth` columns, and takes 4 registers of every lane of a
-// warp whatever the engine. Rows are in an order of our own, a granule of units at a time with their
-// gates interleaved, so that one thread ends up with all gates of a unit:
+// a tile is `height` rows of weights times `depth` columns, and takes 4 registers of every lane of
+// a warp whatever the engine. Rows are in an order of our own, a granule of units at a time with
+// their gates interleaved, so that one thread ends up with all gates of a unit:
 //
 //   granule == height       tile m holds gate m of all units (16 or 64 of them)
 //   granule == height / 2   "paired": tile m holds gates 2m and 2m + 1, 8 rows of each in turn
 //   FFMA                    one tile holds all gates: gate r / granule of unit r % granule
 //
-// A lane's sums in mma and wgmma are rows r and r + 8 of a tile, so both orders do it. The layouts of
-// fragments are those of the PTX ISA, "Matrix Fragments for mma.m16n8k16" and ".m16n8k8"; wgmma has
-// the same ones, with the four warps of a group one below the other.
+// A lane's sums in mma and wgmma are rows r and r + 8 of a tile, so both orders do it. The layouts
+// of fragments are those of the PTX ISA, "Matrix Fragments for mma.m16n8k16" and ".m16n8k8"; wgmma
+// has the same ones, with the four warps of a group one below the other.
 #pragma once
 
 #include <cstdint>
@@ -85,8 +85,9 @@ NORMRNN_FN constexpr Fragment sum_of_lane(Engine engine, int part, int lane, int
   return {16 * part + lane / 4 + 8 * (value / 2), 2 * (lane % 4) + value % 2};
 }
 
-// Row of the operand's depth and column of the batch of the first value in a lane's 32-bit word of B;
-// word < 2, and in 16 bits the next value is the next of the depth. A word is what the exchange carries.
+// Row of the operand's depth and column of the batch of the first value in a lane's 32-bit word of
+// B; word < 2, and in 16 bits the next value is the next of the depth. A word is what the exchange
+// carries.
 NORMRNN_FN constexpr Fragment operand_of_lane(Engine engine, int lane, int word) {
   if (engine == Engine::kTf32) return {lane % 4 + 4 * word, lane / 4};
   return {2 * (lane % 4) + 8 * word, lane / 4};
