@@ -237,15 +237,15 @@ def test_streams() -> None:
 
     arrays = SMALL.arrays()
 
-    def handle(stream: Any = None, **changes: Any) -> int:
+    def handle(stream: Any = None, /, **changes: Any) -> int:
         params = {name: Shared(w) for name, w in arrays.params.items()}
         out = nr.forward("lstm", Shared(arrays.x, **changes), params, stream=stream)
         return out.y.__cuda_array_interface__["stream"]
 
     streams = [handle(s) for s in (None, 0, 5, Protocol(), Torchlike(), Cupylike())]
     assert streams == [1, 1, 5, 21, 22, 23]
-    assert handle(stream=None) == 1
-    assert handle(**{"stream": 9}) == 9
+    assert handle(stream=9) == 9
+    assert handle(5, stream=9) == 5
     assert _core.device_facts("x", Shared(arrays.x, stream=9))[:2] == (0, 9)
 
 
