@@ -277,9 +277,8 @@ def test_path_begins_each_lambda_where_the_last_ended() -> None:
     assert [p["weight"].item() for p in result.params] == [1.0, 2.0, 3.0]
     assert np.isnan(result.train_loss).all()
     assert start["weight"].item() == 0
-    assert (
-        nr.path(fit, start, nr.L2, [1.0], validation_loss=held_out, keep_params=False) is not None
-    )
+    lean = nr.path(fit, start, nr.L2, [1.0], validation_loss=held_out, keep_params=False)
+    assert lean.params is None
 
 
 def test_choices() -> None:
