@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,15 +19,18 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 
 def outcome(
-    implementation: ModuleType,
+    implementation: Any,
     problem: Problem,
     arrays: ProblemArrays,
-    dropout: Mapping[str, Any] | None = None,
+    forward: Mapping[str, Any] | None = None,
+    backward: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> dict[str, np.ndarray]:
     """Run forward and backward and name every array that they return.
 
-    dropout: arguments of forward alone; options: of both.
+    implementation: has both, as nr, the reference and a place on a device do.
+    forward, backward: arguments of one of them alone; options: of both. Given any for backward, be
+    it none, the clipped norms and the penalty are there, too.
     """
     out = implementation.forward(
         problem.cell,
@@ -37,13 +39,18 @@ def outcome(
         arrays.h0,
         arrays.c0,
         **problem.options,
-        **(dropout or {}),
+        **(forward or {}),
         **options,
     )
-    grads = implementation.backward(out.tape, arrays.dy, arrays.dh_n, arrays.dc_n, **options)
+    grads = implementation.backward(
+        out.tape, arrays.dy, arrays.dh_n, arrays.dc_n, **(backward or {}), **options
+    )
     named = {"y": out.y, "h_n": out.h_n, "c_n": out.c_n, "h_norm": grads.h_norm}
     named |= {"dx": grads.x, "dh0": grads.h0, "dc0": grads.c0}
     named |= {f"d {name}": gradient for name, gradient in grads.params.items()}
+    if backward is not None:
+        named["clipped"] = grads.h_norm_clipped
+        named["penalty"] = np.array(grads.penalty, arrays.x.dtype)
     return {name: array for name, array in named.items() if array is not None}
 
 

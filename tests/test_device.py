@@ -23,8 +23,8 @@ from devices import (
 from normrnn import _core
 from normrnn.reference.cells import CELLS
 from normrnn.reference.masks import KINDS
-from runs import assert_close, assert_same_bits, in_float64
-from strategies import Problem, ProblemArrays, problems
+from runs import assert_close, assert_same_bits, in_float64, outcome
+from strategies import Problem, problems
 
 pytestmark = needs_device
 
@@ -43,31 +43,10 @@ def everything(cell: str) -> dict[str, Any]:
     return {"dropout": nr.Dropout(**dict.fromkeys(kinds, 0.3)), "seed": 5}
 
 
-def outcome(
-    module: Any,
-    problem: Problem,
-    arrays: ProblemArrays,
-    forward: dict[str, Any],
-    backward: dict[str, Any],
-) -> dict[str, np.ndarray]:
-    """Everything that comes of a forward and a backward pass, by name."""
-    states = (arrays.h0, arrays.c0)
-    out = module.forward(
-        problem.cell, arrays.x, arrays.params, *states, **problem.options, **forward
-    )
-    grads = module.backward(out.tape, arrays.dy, arrays.dh_n, arrays.dc_n, **backward)
-    named = {"y": out.y, "h_n": out.h_n, "c_n": out.c_n, "dx": grads.x}
-    named |= {"dh0": grads.h0, "dc0": grads.c0, "h_norm": grads.h_norm}
-    named |= {"clipped": grads.h_norm_clipped}
-    named |= {f"d {name}": gradient for name, gradient in grads.params.items()}
-    named["penalty"] = np.array(grads.penalty, problem.dtype)
-    return {name: array for name, array in named.items() if array is not None}
-
-
 def check(place: Place, problem: Problem, forward: Any = None, backward: Any = None) -> None:
     arrays = problem.arrays()
-    expected = outcome(nr, problem, in_float64(arrays), forward or {}, backward or {})
-    found = outcome(place, problem, arrays, forward or {}, backward or {})
+    expected = outcome(nr, problem, in_float64(arrays), forward, backward or {})
+    found = outcome(place, problem, arrays, forward, backward or {})
     assert_close(found, expected, problem.dtype, 3 * problem.amplification)
 
 

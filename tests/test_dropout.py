@@ -309,21 +309,12 @@ def test_core_agrees_in_bfloat16(cell: str) -> None:
 def test_core_agrees_with_state_penalties(cell: str, clip: float | None) -> None:
     """Of undropped states, but for Omega, which is of what goes through the dropped product."""
     problem = replace(SMALL, cell=cell)
-    a, dropout = problem.arrays(), everything(cell)
+    arrays, dropout = problem.arrays(), everything(cell)
     penalties = [nr.ActivityL1(0.1), nr.ActivityL2(0.1), nr.NormStabilizer(0.1)]
     if cell in nr.Omega.cells:
         penalties += [nr.Omega(0.1), nr.Omega(0.1, squared=True)]
-    found = []
-    for implementation in (nr, reference):
-        out = implementation.forward(cell, a.x, a.params, a.h0, a.c0, **problem.options, **dropout)
-        grads = implementation.backward(
-            out.tape, a.dy, a.dh_n, a.dc_n, state_penalty=penalties, clip_state=clip
-        )
-        found.append(
-            {"x": grads.x, "h0": grads.h0, "h_norm": grads.h_norm}
-            | {"clipped": grads.h_norm_clipped, "penalty": np.array(grads.penalty)}
-            | grads.params
-        )
+    backward = {"state_penalty": penalties, "clip_state": clip}
+    found = [outcome(one, problem, arrays, dropout, backward) for one in (nr, reference)]
     assert_close(*found, problem.dtype)
 
 
