@@ -54,15 +54,16 @@ def outcome(
     return {name: array for name, array in named.items() if array is not None}
 
 
-def in_float64(arrays: ProblemArrays) -> ProblemArrays:
-    """Return the same numbers in float64, so that an expected value adds no float32 rounding."""
+def in_float64(tree: Any) -> Any:
+    """Return the same numbers in float64, so that an expected value adds no float32 rounding.
 
-    def cast(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: cast(array) for name, array in value.items()}
-        return None if value is None else value.astype(np.float64)
-
-    return ProblemArrays(**{f.name: cast(getattr(arrays, f.name)) for f in fields(arrays)})
+    tree: the arrays of a problem, an array, a dict of trees, or what is left as it is.
+    """
+    if isinstance(tree, ProblemArrays):
+        return ProblemArrays(**in_float64({f.name: getattr(tree, f.name) for f in fields(tree)}))
+    if isinstance(tree, dict):
+        return {key: in_float64(value) for key, value in tree.items()}
+    return tree.astype(np.float64) if isinstance(tree, np.ndarray) else tree
 
 
 def assert_close(

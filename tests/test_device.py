@@ -21,10 +21,8 @@ from devices import (
     needs_simulated,
 )
 from normrnn import _core
-from normrnn.reference.cells import CELLS
-from normrnn.reference.masks import KINDS
 from runs import assert_close, assert_same_bits, in_float64, outcome
-from strategies import Problem, problems
+from strategies import Problem, everything, problems
 
 pytestmark = needs_device
 
@@ -33,14 +31,6 @@ SMALL = Problem("lstm", 5, 5, 3, 9, 2, True, True, False, RAGGED, True, "float32
 STATE_PENALTIES = [nr.ActivityL1(0.3), nr.ActivityL2(0.2), nr.AR(0.3), nr.TAR(0.2)]
 # Operands of 8 significant bits may be rounded either way; those of 11 are near float32's 24.
 ROUNDED = {"bfloat16": 2e-2, "tf32": 5e-3, "float16": 5e-3}
-
-
-def everything(cell: str) -> dict[str, Any]:
-    """Arguments of forward that drop a bit of everything that the cell has."""
-    model = CELLS[cell]
-    without = [] if model.candidate else ["candidate"]
-    kinds = [k for k in KINDS if k not in [*without, *("zoneout_h", "zoneout_c")[model.states :]]]
-    return {"dropout": nr.Dropout(**dict.fromkeys(kinds, 0.3)), "seed": 5}
 
 
 def check(place: Place, problem: Problem, forward: Any = None, backward: Any = None) -> None:

@@ -18,24 +18,11 @@ from normrnn import reference
 from normrnn.reference import masks
 from normrnn.reference.cells import CELLS
 from runs import assert_close, assert_same_bits, in_float64, outcome
-from strategies import HIDDEN_SIZES, Problem, ProblemArrays, problems
+from strategies import HIDDEN_SIZES, Problem, ProblemArrays, everything, kinds_of, problems
 
 KINDS = masks.KINDS
-ZONEOUTS = ("zoneout_h", "zoneout_c")
 RAGGED = (6, 0, 3, 5, 1)
 SMALL = Problem("lstm", 6, 5, 9, 17, 2, True, True, False, RAGGED, True, "float64", seed=0)
-
-
-def kinds_of(cell: str) -> list[str]:
-    """The kinds that a cell can have."""
-    model = CELLS[cell]
-    without = [] if model.candidate else ["candidate"]
-    return [k for k in KINDS if k not in [*without, *ZONEOUTS[model.states :]]]
-
-
-def everything(cell: str, probability: float = 0.3, **others: Any) -> dict[str, Any]:
-    dropout = nr.Dropout(**dict.fromkeys(kinds_of(cell), probability), **others)
-    return {"dropout": dropout, "seed": 5}
 
 
 @st.composite
