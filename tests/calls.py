@@ -106,3 +106,16 @@ def changed(function: str, path: str, change: Callable[[np.ndarray], Any]) -> Ar
         holder = holder[key]
     holder[name] = change(holder[name])
     return arguments
+
+
+def misaligned(array: np.ndarray) -> np.ndarray:
+    moved = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    moved[...] = array
+    assert not moved.flags.aligned or array.itemsize == 1
+    return moved
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array.flags.writeable = False
+    return array

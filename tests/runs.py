@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,15 +20,18 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 
 def outcome(
-    implementation: ModuleType,
+    implementation: Any,
     problem: Problem,
     arrays: ProblemArrays,
-    dropout: Mapping[str, Any] | None = None,
+    forward: Mapping[str, Any] | None = None,
+    backward: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> dict[str, np.ndarray]:
     """Run forward and backward and name every array that they return.
 
-    dropout: arguments of forward alone; options: of both.
+    implementation: has both, as nr, the reference and a place on a device do.
+    forward, backward: arguments of one of them alone; options: of both. Given any for backward, be
+    it none, the clipped norms and the penalty are there, too.
     """
     out = implementation.forward(
         problem.cell,
@@ -38,25 +40,31 @@ def outcome(
         arrays.h0,
         arrays.c0,
         **problem.options,
-        **(dropout or {}),
+        **(forward or {}),
         **options,
     )
-    grads = implementation.backward(out.tape, arrays.dy, arrays.dh_n, arrays.dc_n, **options)
+    grads = implementation.backward(
+        out.tape, arrays.dy, arrays.dh_n, arrays.dc_n, **(backward or {}), **options
+    )
     named = {"y": out.y, "h_n": out.h_n, "c_n": out.c_n, "h_norm": grads.h_norm}
     named |= {"dx": grads.x, "dh0": grads.h0, "dc0": grads.c0}
     named |= {f"d {name}": gradient for name, gradient in grads.params.items()}
+    if backward is not None:
+        named["clipped"] = grads.h_norm_clipped
+        named["penalty"] = np.array(grads.penalty, arrays.x.dtype)
     return {name: array for name, array in named.items() if array is not None}
 
 
-def in_float64(arrays: ProblemArrays) -> ProblemArrays:
-    """Return the same numbers in float64, so that an expected value adds no float32 rounding."""
+def in_float64(tree: Any) -> Any:
+    """Return the same numbers in float64, so that an expected value adds no float32 rounding.
 
-    def cast(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: cast(array) for name, array in value.items()}
-        return None if value is None else value.astype(np.float64)
-
-    return ProblemArrays(**{f.name: cast(getattr(arrays, f.name)) for f in fields(arrays)})
+    tree: the arrays of a problem, an array, a dict of trees, or what is left as it is.
+    """
+    if isinstance(tree, ProblemArrays):
+        return ProblemArrays(**in_float64({f.name: getattr(tree, f.name) for f in fields(tree)}))
+    if isinstance(tree, dict):
+        return {key: in_float64(value) for key, value in tree.items()}
+    return tree.astype(np.float64) if isinstance(tree, np.ndarray) else tree
 
 
 def assert_close(

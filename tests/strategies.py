@@ -1,4 +1,4 @@
-"""Hypothesis strategies: whole recurrent problems, drawn from what the registries hold."""
+"""Hypothesis strategies: whole recurrent problems, drawn from what the registries hold; dropout."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+import normrnn as nr
 from normrnn.reference import CELLS
+from normrnn.reference.masks import KINDS
 
 # Around the widths of vector registers and of tiles of units, where kernels have their edges.
 HIDDEN_SIZES = (1, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
@@ -112,6 +114,19 @@ class Problem:
             dh_n=state(),
             dc_n=state() if self.has_c else None,
         )
+
+
+def kinds_of(cell: str) -> list[str]:
+    """The kinds of dropout that a cell can have."""
+    model = CELLS[cell]
+    without = [] if model.candidate else ["candidate"]
+    return [k for k in KINDS if k not in [*without, *("zoneout_h", "zoneout_c")[model.states :]]]
+
+
+def everything(cell: str, probability: float = 0.3, **others: Any) -> dict[str, Any]:
+    """Arguments of forward that drop a bit of everything that the cell has."""
+    dropout = nr.Dropout(**dict.fromkeys(kinds_of(cell), probability), **others)
+    return {"dropout": dropout, "seed": 5}
 
 
 @st.composite

@@ -21,10 +21,8 @@ from devices import (
     needs_simulated,
 )
 from normrnn import _core
-from normrnn.reference.cells import CELLS
-from normrnn.reference.masks import KINDS
-from runs import assert_close, assert_same_bits, in_float64
-from strategies import Problem, ProblemArrays, problems
+from runs import assert_close, assert_same_bits, in_float64, outcome
+from strategies import Problem, everything, problems
 
 pytestmark = needs_device
 
@@ -35,39 +33,10 @@ STATE_PENALTIES = [nr.ActivityL1(0.3), nr.ActivityL2(0.2), nr.AR(0.3), nr.TAR(0.
 ROUNDED = {"bfloat16": 2e-2, "tf32": 5e-3, "float16": 5e-3}
 
 
-def everything(cell: str) -> dict[str, Any]:
-    """Arguments of forward that drop a bit of everything that the cell has."""
-    model = CELLS[cell]
-    without = [] if model.candidate else ["candidate"]
-    kinds = [k for k in KINDS if k not in [*without, *("zoneout_h", "zoneout_c")[model.states :]]]
-    return {"dropout": nr.Dropout(**dict.fromkeys(kinds, 0.3)), "seed": 5}
-
-
-def outcome(
-    module: Any,
-    problem: Problem,
-    arrays: ProblemArrays,
-    forward: dict[str, Any],
-    backward: dict[str, Any],
-) -> dict[str, np.ndarray]:
-    """Everything that comes of a forward and a backward pass, by name."""
-    states = (arrays.h0, arrays.c0)
-    out = module.forward(
-        problem.cell, arrays.x, arrays.params, *states, **problem.options, **forward
-    )
-    grads = module.backward(out.tape, arrays.dy, arrays.dh_n, arrays.dc_n, **backward)
-    named = {"y": out.y, "h_n": out.h_n, "c_n": out.c_n, "dx": grads.x}
-    named |= {"dh0": grads.h0, "dc0": grads.c0, "h_norm": grads.h_norm}
-    named |= {"clipped": grads.h_norm_clipped}
-    named |= {f"d {name}": gradient for name, gradient in grads.params.items()}
-    named["penalty"] = np.array(grads.penalty, problem.dtype)
-    return {name: array for name, array in named.items() if array is not None}
-
-
 def check(place: Place, problem: Problem, forward: Any = None, backward: Any = None) -> None:
     arrays = problem.arrays()
-    expected = outcome(nr, problem, in_float64(arrays), forward or {}, backward or {})
-    found = outcome(place, problem, arrays, forward or {}, backward or {})
+    expected = outcome(nr, problem, in_float64(arrays), forward, backward or {})
+    found = outcome(place, problem, arrays, forward, backward or {})
     assert_close(found, expected, problem.dtype, 3 * problem.amplification)
 
 
@@ -237,15 +206,15 @@ def test_streams() -> None:
 
     arrays = SMALL.arrays()
 
-    def handle(stream: Any = None, **changes: Any) -> int:
+    def handle(stream: Any = None, /, **changes: Any) -> int:
         params = {name: Shared(w) for name, w in arrays.params.items()}
         out = nr.forward("lstm", Shared(arrays.x, **changes), params, stream=stream)
         return out.y.__cuda_array_interface__["stream"]
 
     streams = [handle(s) for s in (None, 0, 5, Protocol(), Torchlike(), Cupylike())]
     assert streams == [1, 1, 5, 21, 22, 23]
-    assert handle(stream=None) == 1
-    assert handle(**{"stream": 9}) == 9
+    assert handle(stream=9) == 9
+    assert handle(5, stream=9) == 5
     assert _core.device_facts("x", Shared(arrays.x, stream=9))[:2] == (0, 9)
 
 

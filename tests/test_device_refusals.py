@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 import normrnn as nr
+from calls import read_only
 from devices import COUNT, Shared, needs_device, needs_simulated
 from normrnn import _core
 
 X = np.ones((4, 2, 3), np.float32)
 GRU = nr.init_params("gru", 3, 5)
+READ_ONLY = {name: read_only(w) for name, w in GRU.items()}
 BUILT = _core.cuda_is_built()
 NO_CUDA = (
     "device: expected 'cpu', for this normrnn was built without CUDA; build it with "
@@ -156,7 +158,7 @@ def test_host_and_device_arrays_do_not_mix() -> None:
             "looks at whole matrices",
         ),
         (
-            lambda: nr.update(read_only(GRU), GRU, rule=nr.SGD(0.1), device="cuda"),
+            lambda: nr.update(READ_ONLY, GRU, rule=nr.SGD(0.1), device="cuda"),
             ValueError,
             "params['weight_ih_l0']: expected a writeable array, got a read-only one",
         ),
@@ -164,13 +166,6 @@ def test_host_and_device_arrays_do_not_mix() -> None:
 )
 def test_arguments(call: Callable[[], Any], error: type[Exception], message: str) -> None:
     refuses(call, error, message)
-
-
-def read_only(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    copies = {name: w.copy() for name, w in arrays.items()}
-    for w in copies.values():
-        w.flags.writeable = False
-    return copies
 
 
 @needs_device

@@ -16,6 +16,7 @@ import normrnn as nr
 from normrnn import reference
 from normrnn.penalties import GroupPenalty, registry
 from normrnn.penalties.base import strength_names
+from runs import in_float64
 
 DTYPES = ("float32", "float64")
 RULES = (
@@ -106,12 +107,6 @@ def network(
 def gradients_of(params: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     return {name: rng.standard_normal(w.shape).astype(w.dtype) for name, w in params.items()}
-
-
-def in_float64(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: in_float64(value) for key, value in tree.items()}
-    return tree.astype(np.float64) if isinstance(tree, np.ndarray) else tree
 
 
 @settings(max_examples=150)

@@ -138,13 +138,13 @@ def absurd(*shape: int) -> np.ndarray:
         lambda: nr.head_forward(absurd(2**31, 2**31, 0), {"weight_hy": absurd(3, 0)}),
         lambda: nr.squared_error(absurd(2**40, 2**10, 5), absurd(2**40, 2**10, 5)),
         lambda: nr.softmax_cross_entropy(absurd(2**50, 5), np.broadcast_to(np.int64(1), 2**50)),
-        lambda: nr.update({"w": np.ones(2)}, {"w": absurd(2**50)}, rule=nr.SGD(0.1)),
+        lambda: nr.update({"w": np.ones(2, np.float32)}, {"w": absurd(2**50)}, rule=nr.SGD(0.1)),
         lambda: nr.init_params("gru", 2**40, 2**20),
         lambda: nr.init_params("gru", 2**20, 2**24),
     ],
 )
 def test_absurd_sizes(call: Callable[[], Any]) -> None:
-    with pytest.raises((MemoryError, ValueError, TypeError)):
+    with pytest.raises((MemoryError, ValueError)):
         call()
 
 

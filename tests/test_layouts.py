@@ -8,21 +8,16 @@ import numpy as np
 import pytest
 
 import normrnn as nr
-from calls import EVERY_ARRAY, FUNCTIONS, changed, forward_arguments, walk
+from calls import (
+    EVERY_ARRAY,
+    FUNCTIONS,
+    changed,
+    forward_arguments,
+    misaligned,
+    read_only,
+    walk,
+)
 from runs import assert_same_bits
-
-
-def misaligned(array: np.ndarray) -> np.ndarray:
-    moved = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
-    moved[...] = array
-    assert not moved.flags.aligned or array.itemsize == 1
-    return moved
-
-
-def read_only(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
-    return array
-
 
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "every second": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],

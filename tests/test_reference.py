@@ -1,4 +1,7 @@
-"""The NumPy reference against finite differences, PyTorch and its own definitions."""
+"""The NumPy reference against finite differences and its own definitions.
+
+test_torch.py holds it against PyTorch.
+"""
 
 import itertools
 from dataclasses import replace
@@ -6,7 +9,6 @@ from unittest import mock
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import assume, given, settings
 
 from helpers import derivative, derivative_on_one_side
@@ -130,68 +132,6 @@ def test_h_norm_is_the_norm_of_the_derivative_in_h_t(problem: Problem) -> None:
             assume(slope is not None)
             expected[i, t] = np.hypot(expected[i, t], slope)
     np.testing.assert_allclose(grads.h_norm, expected, **FINITE_DIFFERENCE)
-
-
-TORCH = {
-    "rnn_tanh": lambda *a, **k: torch.nn.RNN(*a, nonlinearity="tanh", **k),
-    "rnn_relu": lambda *a, **k: torch.nn.RNN(*a, nonlinearity="relu", **k),
-    "gru": torch.nn.GRU,
-    "lstm": torch.nn.LSTM,
-}
-
-
-# PyTorch takes no empty sequences and no empty batches.
-@given(
-    problem=problems(
-        cells=tuple(TORCH), dtypes=("float64",), min_times=1, min_batch=1, min_length=1
-    )
-)
-def test_agrees_with_pytorch(problem: Problem) -> None:
-    arrays = problem.arrays()
-    out, grads = run(problem, arrays)
-
-    module = TORCH[problem.cell](
-        problem.inputs,
-        problem.hidden,
-        problem.layers,
-        bias=problem.bias,
-        batch_first=problem.batch_first,
-        bidirectional=problem.bidirectional,
-        dtype=torch.float64,
-    )
-    assert {name: tuple(p.shape) for name, p in module.named_parameters()} == {
-        name: w.shape for name, w in arrays.params.items()
-    }
-    module.load_state_dict({name: torch.tensor(w) for name, w in arrays.params.items()})
-    x = torch.tensor(arrays.x, requires_grad=True)
-    states = [
-        torch.tensor(zero if state is None else state, requires_grad=True)
-        for state, zero in ((arrays.h0, 0 * arrays.dh_n), (arrays.c0, 0 * arrays.dh_n))
-    ][: CELLS[problem.cell].states]
-    h0 = tuple(states) if problem.has_c else states[0]
-    if problem.lengths is None:
-        y, last = module(x, h0)
-    else:
-        packed = torch.nn.utils.rnn.pack_padded_sequence(
-            x, list(problem.lengths), batch_first=problem.batch_first, enforce_sorted=False
-        )
-        y, last = module(packed, h0)
-        y, _ = torch.nn.utils.rnn.pad_packed_sequence(
-            y, batch_first=problem.batch_first, total_length=problem.times
-        )
-    last = last if problem.has_c else (last,)
-    loss = (y * torch.tensor(arrays.dy)).sum() + (last[0] * torch.tensor(arrays.dh_n)).sum()
-    if problem.has_c:
-        loss = loss + (last[1] * torch.tensor(arrays.dc_n)).sum()
-    loss.backward()
-
-    pairs = [(out.y, y), (out.h_n, last[0]), (grads.x, x.grad), (grads.h0, states[0].grad)]
-    if problem.has_c:
-        pairs += [(out.c_n, last[1]), (grads.c0, states[1].grad)]
-    pairs += [(grads.params[name], p.grad) for name, p in module.named_parameters()]
-    for ours, theirs in pairs:
-        # float64, sums of at most some hundred terms in another order
-        np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-10, atol=1e-12)
 
 
 @given(problem=problems(max_layers=2))

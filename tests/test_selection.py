@@ -277,9 +277,8 @@ def test_path_begins_each_lambda_where_the_last_ended() -> None:
     assert [p["weight"].item() for p in result.params] == [1.0, 2.0, 3.0]
     assert np.isnan(result.train_loss).all()
     assert start["weight"].item() == 0
-    assert (
-        nr.path(fit, start, nr.L2, [1.0], validation_loss=held_out, keep_params=False) is not None
-    )
+    lean = nr.path(fit, start, nr.L2, [1.0], validation_loss=held_out, keep_params=False)
+    assert lean.params is None
 
 
 def test_choices() -> None:
@@ -431,7 +430,7 @@ def with_strength(penalty: Any, pattern: str, strength: str, change: float) -> A
     return nr.Prox(inner) if isinstance(penalty, nr.Prox) else inner
 
 
-@pytest.mark.parametrize("kind", range(21))
+@pytest.mark.parametrize("kind", range(len(penalties({}))))
 @pytest.mark.parametrize("clip_norm", [None, 0.05])
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_hypergradient_is_the_held_out_losss_derivative(
@@ -451,7 +450,10 @@ def test_hypergradient_is_the_held_out_losss_derivative(
         nr.update(weights, grads, slots | {"step": state["step"]}, penalty=penalty, **options)
         return weights
 
-    if kind >= 19 and not rule.uniform_step:
+    terms = [one for piece in resolve(penalty, params) for one in piece.terms]
+    proxes = [one.penalty for one in terms if isinstance(one, nr.Prox)]
+    sparse = any(isinstance(one, nr.SparseGroupLasso) for one in proxes)
+    if sparse and not rule.uniform_step:
         text = (
             r"^rule: expected one with the same step size for all weights for "
             r"Prox\(SparseGroupLasso\), such as SGD or AdamW, got Adam$"
@@ -462,7 +464,6 @@ def test_hypergradient_is_the_held_out_losss_derivative(
     moved = selection.sensitivity(params, grads, state, penalty=penalty, **options)
     slopes = selection.hypergradient(moved, network.gradient(updated(penalty), part=1)[1])
     assert slopes
-    proxes = [isinstance(one, nr.Prox) for piece in resolve(penalty, params) for one in piece.terms]
     for (pattern, strength), slope in slopes.items():
 
         def held_out(
@@ -476,7 +477,7 @@ def test_hypergradient_is_the_held_out_losss_derivative(
             return network.gradient(weights, part=1)[0], np.concatenate([[0.0], *signs])
 
         expected = derivative(lambda step: held_out(step)[0], 1e-5)
-        if any(proxes):
+        if proxes:
             expected = derivative_on_one_side(held_out)
         assert expected is not None
         # Where a kink is near, differences over 1e-7 lose half the digits of a loss near 1.

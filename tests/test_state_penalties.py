@@ -6,7 +6,6 @@ One file, for all penalties share drawn states and problems.
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from calls import backward_arguments, normal, refuses
 from helpers import derivative_on_one_side
 from normrnn import _core, reference
 from normrnn.state_penalties import FunctionOfStates, StatePenalty, registry
-from runs import assert_close, assert_same_bits, in_float64
+from runs import assert_close, assert_same_bits, in_float64, outcome
 from strategies import HIDDEN_SIZES, Problem, ProblemArrays, problems
 
 CELLS = sorted(_core.cells())
@@ -45,29 +44,6 @@ def penalties(draw: st.DrawFn, cell: str) -> list[StatePenalty]:
     if cell in ELMAN:
         one.append(st.builds(nr.Omega, STRENGTHS, st.booleans(), st.sampled_from([1e-20, 1e-3])))
     return draw(st.lists(st.one_of(one), min_size=1, max_size=5))
-
-
-def outcome(
-    module: ModuleType, problem: Problem, arrays: ProblemArrays, *, threads: int = 0, **options: Any
-) -> dict[str, np.ndarray]:
-    """All that backward returns, by name."""
-    count = {"num_threads": threads} if threads else {}
-    precision = {"precision": options.pop("precision")} if "precision" in options else {}
-    out = module.forward(
-        problem.cell,
-        arrays.x,
-        arrays.params,
-        arrays.h0,
-        arrays.c0,
-        **problem.options,
-        **precision,
-        **count,
-    )
-    grads = module.backward(out.tape, arrays.dy, arrays.dh_n, arrays.dc_n, **options, **count)
-    named = {name: getattr(grads, name) for name in ("x", "h0", "c0", "h_norm", "h_norm_clipped")}
-    named = {name: array for name, array in named.items() if array is not None}
-    named["penalty"] = np.array(grads.penalty, arrays.x.dtype)
-    return named | {f"d {name}": gradient for name, gradient in grads.params.items()}
 
 
 def states_of(problem: Problem, arrays: ProblemArrays) -> tuple[float, list[Any]]:
@@ -219,10 +195,9 @@ def test_omega_of_steps_without_a_gradient() -> None:
 
 def check(problem: Problem, **options: Any) -> None:
     arrays = problem.arrays()
-    expected = outcome(reference, problem, in_float64(arrays), **options)
-    assert_close(
-        outcome(nr, problem, arrays, **options), expected, problem.dtype, problem.amplification
-    )
+    expected = outcome(reference, problem, in_float64(arrays), backward=options)
+    actual = outcome(nr, problem, arrays, backward=options)
+    assert_close(actual, expected, problem.dtype, problem.amplification)
 
 
 @settings(max_examples=200)
@@ -259,7 +234,7 @@ def test_nothing_to_penalise(cell: str, empty: str) -> None:
     problem = replace(problem, **({"lengths": (0, 0, 0)} if empty == "lengths" else {empty: 0}))
     options = {"state_penalty": for_cell(cell), "clip_state": 1.0}
     check(problem, **options)
-    assert outcome(nr, problem, problem.arrays(), **options)["penalty"] == 0
+    assert outcome(nr, problem, problem.arrays(), backward=options)["penalty"] == 0
 
 
 @pytest.mark.parametrize("precision", [None, "bfloat16"])
@@ -278,22 +253,22 @@ def test_same_bits_for_any_number_of_threads(
     problem: Problem, cell: str, precision: str | None
 ) -> None:
     problem = replace(problem, cell=cell)
-    options = {"state_penalty": for_cell(cell), "clip_state": 0.5, "precision": precision}
+    options = {"precision": precision}, {"state_penalty": for_cell(cell), "clip_state": 0.5}
     arrays = problem.arrays()
     for w in arrays.params.values():
         w *= 0.5  # or a long sequence of ReLUs overflows
-    expected = outcome(nr, problem, arrays, threads=1, **options)
+    expected = outcome(nr, problem, arrays, *options, num_threads=1)
     assert all(np.isfinite(array).all() for array in expected.values())
     for threads in (2, 3, 7):
-        assert_same_bits(outcome(nr, problem, arrays, threads=threads, **options), expected)
+        assert_same_bits(outcome(nr, problem, arrays, *options, num_threads=threads), expected)
 
 
 @pytest.mark.parametrize("cell", ["rnn_tanh", "lstm"])
 def test_bfloat16_agrees_with_the_reference(cell: str) -> None:
     """How a value is rounded can depend on the last bit of a sum: 2^-8 of it, by a few weights."""
     problem = Problem(cell, 5, 7, 3, 9, 2, True, True, False, None, True, "float32", seed=0)
-    options = {"state_penalty": for_cell(cell), "clip_state": 1.0, "precision": "bfloat16"}
-    actual, expected = (outcome(m, problem, problem.arrays(), **options) for m in (nr, reference))
+    options = {"precision": "bfloat16"}, {"state_penalty": for_cell(cell), "clip_state": 1.0}
+    actual, expected = (outcome(m, problem, problem.arrays(), *options) for m in (nr, reference))
     for name, array in actual.items():
         scale = max(1.0, np.abs(expected[name]).max())
         assert_allclose(array, expected[name], rtol=0, atol=2e-2 * scale, err_msg=name)
@@ -419,17 +394,18 @@ def test_clip_state(cell: str) -> None:
 def test_clipping_does_not_hide_nan(cell: str, dtype: str) -> None:
     problem = Problem(cell, 5, 3, 2, 17, 1, False, True, False, None, True, dtype, seed=0)
     arrays = problem.arrays()
-    clean = outcome(nr, problem, arrays, clip_state=0.5)
+    clip = {"clip_state": 0.5}
+    clean = outcome(nr, problem, arrays, backward=clip)
     arrays.dy[3, 1, 4] = np.nan
-    dirty = outcome(nr, problem, arrays, clip_state=0.5)
-    assert np.isnan(dirty["x"][:4, 1]).all()
+    dirty = outcome(nr, problem, arrays, backward=clip)
+    assert np.isnan(dirty["dx"][:4, 1]).all()
     assert np.isnan(dirty["h_norm"][0, :4]).all()
-    assert np.isnan(dirty["h_norm_clipped"][0, :4]).all()
+    assert np.isnan(dirty["clipped"][0, :4]).all()
     assert np.isnan(dirty["d weight_hh_l0"]).any()
-    others = {"x": dirty["x"][:, [0, 2]]}
-    assert_same_bits(others, {"x": clean["x"][:, [0, 2]]})
+    others = {"dx": dirty["dx"][:, [0, 2]]}
+    assert_same_bits(others, {"dx": clean["dx"][:, [0, 2]]})
     arrays.dy[3, 1, 4] = np.inf  # this is what a clip is for
-    assert np.isfinite(outcome(nr, problem, arrays, clip_state=0.5)["x"]).all()
+    assert np.isfinite(outcome(nr, problem, arrays, backward=clip)["dx"]).all()
 
 
 def test_activity_of_nan_and_infinity() -> None:

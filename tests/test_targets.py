@@ -25,6 +25,7 @@ PARTS = [
     "test_state_penalties.py::test_clipping_does_not_hide_nan",
     "test_dropout.py::test_the_core_draws_the_bits_of_the_reference",
     "test_dropout.py::test_core_agrees_at_every_edge_of_vectors_and_tiles",
+    "test_bfloat16.py::test_agrees_with_the_reference",
     "test_torch.py::test_head",
     "test_torch.py::test_losses",
     "test_activations.py",

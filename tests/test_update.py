@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import normrnn as nr
+from calls import misaligned, read_only
 from normrnn import reference
 from normrnn.penalties import ElementwisePenalty, Strength
+from runs import in_float64
 
 DTYPES = ("float32", "float64")
 NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "weight_hy", "bias_hy")
@@ -66,12 +68,6 @@ def draw_params(dtype: str, seed: int, shapes: list[tuple[int, ...]]) -> dict[st
     for w in params.values():
         w[rng.uniform(size=w.shape) < 0.1] = 0  # where L1 has its kink
     return params
-
-
-def in_float64(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: in_float64(value) for key, value in tree.items()}
-    return tree.astype(np.float64) if isinstance(tree, np.ndarray) else tree
 
 
 SHAPES = st.sampled_from([(0,), (1,), (3,), (17,), (5, 7), (4, 0), (64, 65), (3, 4096), (2, 3, 4)])
@@ -209,19 +205,6 @@ def test_steps_that_are_no_integers(step: Any) -> None:
     text = rf"^state\['step'\]: expected an integer, got {type(step).__name__}$"
     with pytest.raises(TypeError, match=text):
         nr.update({"w": np.ones(1)}, {"w": np.ones(1)}, {"step": step}, rule=nr.SGD(0.1))
-
-
-def read_only(array: np.ndarray) -> np.ndarray:
-    array = array.copy()
-    array.flags.writeable = False
-    return array
-
-
-def misaligned(array: np.ndarray) -> np.ndarray:
-    buffer = np.zeros(array.nbytes + 1, np.uint8)
-    moved = buffer[1:].view(array.dtype).reshape(array.shape)
-    moved[...] = array
-    return moved
 
 
 LAYOUT = "expected a C-contiguous, aligned array to change in place, got another layout"

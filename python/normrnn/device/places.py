@@ -36,6 +36,11 @@ def device_name(device: str = "cuda") -> str:
         If normrnn was built without CUDA, or there is no GPU.
     ValueError
         If there is none of that number.
+
+    Examples
+    --------
+    >>> import normrnn as nr
+    >>> names = [nr.device.device_name(f"cuda:{i}") for i in range(nr.device.device_count())]
     """
     return _core.device_name(index_in("device", device))
 
@@ -49,13 +54,26 @@ def synchronize(device: str = "cuda", stream: object = None) -> None:
         "cuda", which is "cuda:0", or "cuda:1" and so on.
     stream : int or object, optional
         As for `forward`; by default the legacy default stream.
+
+    Examples
+    --------
+    >>> import normrnn as nr
+    >>> for i in range(nr.device.device_count()):
+    ...     nr.device.synchronize(f"cuda:{i}")
     """
     index = index_in("device", device)
     _core.synchronize(index, None if stream is None else stream_of(stream, index)[0])
 
 
 def release_memory(device: str = "cuda") -> None:
-    """Give memory that normrnn keeps for calls to come back to the driver."""
+    """Give memory that normrnn keeps for calls to come back to the driver.
+
+    Examples
+    --------
+    >>> import normrnn as nr
+    >>> for i in range(nr.device.device_count()):
+    ...     nr.device.release_memory(f"cuda:{i}")
+    """
     _core.release_memory(index_in("device", device))
 
 
@@ -97,6 +115,16 @@ def to_device(
         If an argument does not fit.
     MemoryError
         If an array does not fit into the GPU's memory: says what is needed and what is free.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import normrnn as nr
+    >>> x, params = np.ones((5, 2, 3), np.float32), nr.init_params("gru", 3, 4)
+    >>> if nr.device.device_count() > 0:
+    ...     x, params = nr.device.to_device(x), nr.device.to_device(params)
+    >>> nr.forward("gru", x, params).y.shape
+    (5, 2, 4)
     """
     index = index_in("device", device)
     handle, owner = (None, None) if stream is None else stream_of(stream, index)
