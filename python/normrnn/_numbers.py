@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from numbers import Real
 
+import numpy as np
+
 
 def non_negative(argument: str, value: object) -> float:
     """`value` as a float if it is finite and at least 0."""
@@ -24,6 +26,13 @@ def check_fields(instance: object, **checks: Callable[[str, object], float]) -> 
     """Replace fields of a frozen dataclass by what their checks return; for ``__post_init__``."""
     for name, check in checks.items():
         object.__setattr__(instance, name, check(name, getattr(instance, name)))
+
+
+def flag(argument: str, value: object) -> bool:
+    """`value` as a bool if it is one, Python's or NumPy's."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{argument}: expected True or False, got {type(value).__name__}")
+    return bool(value)
 
 
 def _number(argument: str, value: object, expected: str, holds: Callable[[float], bool]) -> float:
