@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 import normrnn as nr
 from normrnn.cli import build_app
 from normrnn.demo import corpus, speed, sunspots, text
+from runs import run_python
 
 
 def command(*arguments: object) -> Result:
@@ -168,6 +169,11 @@ def test_config_shows_the_version() -> None:
     result = command("config")
     assert result.exit_code == 0
     assert result.stdout.startswith("normrnn ")
+
+
+def test_the_module_runs_the_command() -> None:
+    assert run_python("-m", "normrnn", "config").startswith("normrnn ")
+    assert "Usage: python -m normrnn" in run_python("-m", "normrnn", "--help")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import normrnn as nr
 from calls import read_only
 from devices import COUNT, Shared, needs_device, needs_simulated
 from normrnn import _core
+from normrnn.device import places
 
 X = np.ones((4, 2, 3), np.float32)
 GRU = nr.init_params("gru", 3, 5)
@@ -96,9 +97,31 @@ def test_host_arrays_have_no_stream() -> None:
     refuses(lambda: update(GRU, stream=0), TypeError, message)
 
 
-@pytest.mark.parametrize("device", [None, "cpu"])
-def test_host_arrays_stay_where_they_are(device: str | None) -> None:
+class Named:
+    """A device of another library, as torch.device is."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@pytest.mark.parametrize("device", [None, "cpu", Named("cpu")])
+def test_host_arrays_stay_where_they_are(device: Any) -> None:
     assert isinstance(nr.forward("gru", X, GRU, device=device).y, np.ndarray)
+    update({name: w.copy() for name, w in GRU.items()}, GRU, device=device)
+
+
+def test_devices_of_other_libraries() -> None:
+    assert [places.index_in("device", Named(name)) for name in ("cuda", "cuda:1")] == [0, 1]
+    places.check_device(Named("cuda"), 1)
+    places.check_device(Named("cuda:1"), 1)
+    for name in ("cpu", "cuda:0"):
+        message = f"device: expected 'cuda:1', where the arrays are, got '{name}'"
+        refuses(lambda name=name: places.check_device(Named(name), 1), ValueError, message)
+    message = "device: expected a string, got Named"
+    refuses(lambda: nr.forward("gru", X, GRU, device=Named("mps")), TypeError, message)
 
 
 def test_host_and_device_arrays_do_not_mix() -> None:

@@ -42,7 +42,8 @@ def test_what_users_call_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_pages(page: str) -> None:
+def test_pages(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # some write files
     namespace: dict[str, object] = {}
     for block in PAGES[page]:
         exec(compile(block, page, "exec"), namespace)

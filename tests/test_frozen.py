@@ -1,5 +1,9 @@
 """Frozen parameters: the same results, and no way to change them."""
 
+import copy
+import pickle
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -61,6 +65,31 @@ def test_bfloat16() -> None:
         np.testing.assert_array_equal(
             nr.forward("lstm", x, frozen).y, nr.forward("lstm", x, params).y
         )
+
+
+@pytest.mark.parametrize("precision", [None, "bfloat16"])
+@pytest.mark.parametrize("again", [lambda one: pickle.loads(pickle.dumps(one)), copy.deepcopy])
+def test_pickles_and_copies(again: Callable, precision: str | None) -> None:
+    params, x = network("lstm", "float32")
+    frozen = nr.freeze("lstm", params, precision=precision)
+    other = again(frozen)
+    assert (other.cell, other.precision, list(other)) == ("lstm", precision, list(params))
+    for name, w in other.items():
+        assert not np.shares_memory(w, frozen[name])
+        with pytest.raises(ValueError, match="read-only"):
+            w[...] = 0
+    np.testing.assert_array_equal(
+        nr.forward("lstm", x, other, precision=precision).y,
+        nr.forward("lstm", x, params, precision=precision).y,
+    )
+
+
+def test_output_pickles_without_a_tape() -> None:
+    params, x = network("gru", "float32")
+    with pytest.raises(TypeError, match="cannot pickle"):
+        pickle.dumps(nr.forward("gru", x, params))
+    out = nr.forward("gru", x, params, need_grad=False)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(out)).y, out.y)
 
 
 def test_tape_outlives_the_frozen_parameters() -> None:

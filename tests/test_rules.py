@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import normrnn as nr
 from normrnn import reference
 from normrnn.penalties import L1, L2, ElasticNet, Prox
 from normrnn.rules import SGD, Adam, AdamW, Momentum, Rule, registry
@@ -278,11 +279,20 @@ def test_hyper_parameters_out_of_range(make, message: str) -> None:
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize("value", [True, False])
+def test_a_flag_of_numpy_is_a_flag(value: bool) -> None:
+    rule = Momentum(0.1, nesterov=np.bool_(value))
+    assert rule.nesterov is value
+    assert repr(rule) == repr(Momentum(0.1, nesterov=value))
+    assert nr.Omega(1.0, squared=np.bool_(value)).squared is value
+    assert nr.Dropout(per_sequence=np.bool_(value)).per_sequence is value
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: SGD("0.1"), "lr: expected a finite number >= 0, got str"),
-        (lambda: Momentum(0.1, nesterov=1), "nesterov: expected a bool, got int"),
+        (lambda: Momentum(0.1, nesterov=1), "nesterov: expected True or False, got int"),
         (lambda: Adam(beta1=(0.9, 0.999)), "beta1: expected a number in [0, 1), got tuple"),
     ],
 )

@@ -476,7 +476,7 @@ def test_wrong_strengths(cls: Any) -> None:
 
 
 def test_wrong_options_of_omega() -> None:
-    with pytest.raises(TypeError, match=r"\Asquared: expected a bool, got int\Z"):
+    with pytest.raises(TypeError, match=r"\Asquared: expected True or False, got int\Z"):
         nr.Omega(1.0, squared=1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"\Afloor: expected a finite number > 0, got 0.0\Z"):
         nr.Omega(1.0, floor=0)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import normrnn as nr
 from normrnn import reference
+from normrnn.device.places import index_in
 from runs import TOLERANCE, assert_close, in_float64, outcome
 from strategies import Problem, ProblemArrays, problems
 
@@ -35,6 +36,13 @@ def make_module(problem: Problem, params: dict[str, np.ndarray]) -> torch.nn.RNN
     # Strict: the names and the layouts are PyTorch's.
     module.load_state_dict({name: torch.tensor(w) for name, w in params.items()}, strict=True)
     return module
+
+
+def test_a_device_of_torch_is_a_device() -> None:
+    params, x = nr.init_params("gru", 3, 5), np.ones((4, 2, 3), np.float32)
+    out = nr.forward("gru", x, params, device=torch.device("cpu"))
+    np.testing.assert_array_equal(out.y, nr.forward("gru", x, params).y)
+    assert index_in("device", torch.device("cuda", 1)) == 1
 
 
 def torch_outcome(problem: Problem, arrays: ProblemArrays) -> dict[str, np.ndarray]:

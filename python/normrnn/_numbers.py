@@ -37,6 +37,13 @@ def check_fields(instance: object, **checks: Callable[[str, object], float]) -> 
         object.__setattr__(instance, name, check(name, getattr(instance, name)))
 
 
+def flag(argument: str, value: object) -> bool:
+    """`value` as a bool if it is one, Python's or NumPy's."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{argument}: expected True or False, got {type(value).__name__}")
+    return bool(value)
+
+
 def _number(argument: str, value: object, expected: str, holds: Callable[[float], bool]) -> float:
     # bool is a Real to Python, but L2(True) is a slip. NaN fails every comparison in `holds`.
     if isinstance(value, bool) or not isinstance(value, Real):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from normrnn._numbers import check_fields, fraction
+from normrnn._numbers import check_fields, flag, fraction
 
 __all__ = ["Dropout"]
 
@@ -88,7 +88,4 @@ class Dropout:
     def __post_init__(self) -> None:
         """Check every field."""
         names = [field.name for field in fields(self) if field.name != "per_sequence"]
-        check_fields(self, **dict.fromkeys(names, fraction))
-        if not isinstance(self.per_sequence, bool):
-            got = type(self.per_sequence).__name__
-            raise TypeError(f"per_sequence: expected True or False, got {got}")
+        check_fields(self, **dict.fromkeys(names, fraction), per_sequence=flag)

@@ -18,7 +18,8 @@ Array = NDArray[Any]
 class FrozenParams(Mapping[str, Array]):
     """What `freeze` returns: read-only copies of the parameters under their names.
 
-    Takes the place of the dict of parameters in `forward` and `head_forward`.
+    Takes the place of the dict of parameters in `forward` and `head_forward`. A pickle or a deep
+    copy holds the parameters, and packs them again where it is made whole.
 
     Examples
     --------
@@ -33,6 +34,7 @@ class FrozenParams(Mapping[str, Array]):
     ) -> None:
         self._params = {name: _immutable(w) for name, w in params.items()}
         self.cell = cell
+        self.precision = precision
         self.handle = _core.freeze(cell, self._params, precision)
 
     def __getitem__(self, name: str) -> Array:
@@ -43,6 +45,9 @@ class FrozenParams(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._params)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenParams, (self.cell, self._params, self.precision)
 
     def __repr__(self) -> str:
         return f"FrozenParams({self.cell!r}, {sorted(self._params)})"

@@ -137,7 +137,7 @@ def forward(
     dropout: Dropout | None = None,
     seed: int | None = None,
     training: bool = True,
-    device: str | None = None,
+    device: object = None,
     stream: object = None,
 ) -> Output:
     """Run a recurrent network over a batch of sequences.
@@ -185,9 +185,9 @@ def forward(
     training : bool
         False in evaluation: nothing is dropped then, and zoneout takes the mean of the state before
         and the new one, for which need_grad must be False.
-    device : str, optional
-        "cuda" or "cuda:1": NumPy arrays are copied there, and results back, here and in `backward`.
-        Arrays on a GPU say so themselves.
+    device : str or torch.device, optional
+        "cuda" or "cuda:1", or an object whose text that is: NumPy arrays are copied there, and
+        results back, here and in `backward`. Arrays on a GPU say so themselves.
     stream : int or object, optional
         Of a GPU, the stream to work on: its handle, or an object with ``__cuda_stream__``,
         ``cuda_stream`` or ``ptr``. By default the current one of x's library (PyTorch, CuPy), else

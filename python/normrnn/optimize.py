@@ -76,7 +76,7 @@ def update(
     clip_ratio: float | None = None,
     check_finite: bool = True,
     num_threads: int | None = None,
-    device: str | None = None,
+    device: object = None,
     stream: object = None,
 ) -> UpdateInfo:
     """Take a regularised step in place: w ← w − α(∂L/∂w + ∂R/∂w), for `L2` ∂R/∂w = 2λw.
@@ -119,7 +119,7 @@ def update(
         and refuses.
     num_threads : int, optional
         Threads for this call. The result does not depend on it. Without meaning on a GPU.
-    device : str, optional
+    device : str or torch.device, optional
         "cuda" or "cuda:1": NumPy arrays are copied there, and what has changed is copied back.
         Arrays on a GPU say so themselves.
     stream : int or object, optional

@@ -13,7 +13,8 @@ class Output:
     """What ``forward`` returns.
 
     L is the number of layers, D the number of directions; layer l in direction d is at index
-    l*D + d, as in PyTorch. All arrays have the dtype of x.
+    l*D + d, as in PyTorch. All arrays have the dtype of x. A tape of the compiled
+    core can be neither pickled nor deep-copied, so an Output can be only with ``need_grad=False``.
 
     Attributes
     ----------

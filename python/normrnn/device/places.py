@@ -144,22 +144,24 @@ def index_in(argument: str, device: object) -> int:
 
 def is_host(device: object) -> bool:
     """Whether a call's ``device`` leaves NumPy arrays where they are."""
-    return device is None or device == "cpu"
+    return device is None or str(device) == "cpu"  # as torch.device's is
 
 
 def check_device(device: object, index: int) -> None:
     """Refuse a ``device`` that is not where the arrays are."""
     if device is None:
         return
-    wanted = None if device == "cpu" else _parsed("device", device)
-    if device == "cpu" or wanted not in (None, index):
-        raise ValueError(f"device: expected 'cuda:{index}', where the arrays are, got {device!r}")
+    on_host = is_host(device)
+    wanted = None if on_host else _parsed("device", device)
+    if on_host or wanted not in (None, index):
+        where = f"'cuda:{index}', where the arrays are"
+        raise ValueError(f"device: expected {where}, got {str(device)!r}")
 
 
 def _parsed(argument: str, device: object) -> int | None:
-    if not isinstance(device, str):
-        raise TypeError(f"{argument}: expected a string, got {type(device).__name__}")
-    found = _NAME.fullmatch(device)
+    found = _NAME.fullmatch(str(device))
     if found is None:
+        if not isinstance(device, str):
+            raise TypeError(f"{argument}: expected a string, got {type(device).__name__}")
         raise ValueError(f"{argument}: expected 'cpu', 'cuda' or 'cuda:0', got {device!r}")
     return None if found[1] is None else int(found[1])

@@ -26,7 +26,7 @@ def forward(
     states: tuple[Any, Any],
     lengths: Any,
     *,
-    device: str | None,
+    device: object,
     stream: object,
     batch_first: bool,
     need_grad: bool,

@@ -38,7 +38,7 @@ def update(
     penalty: Some | Mapping[str, Some],
     clips: Mapping[str, float],
     check_finite: bool,
-    device: str | None,
+    device: object,
     stream: object,
 ) -> UpdateInfo:
     """Do what `normrnn.update` does; everything but the arrays has been checked."""

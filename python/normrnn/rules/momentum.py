@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from normrnn._numbers import check_fields, fraction, non_negative
+from normrnn._numbers import check_fields, flag, fraction, non_negative
 from normrnn.rules.base import Rule
 
 
@@ -45,9 +45,7 @@ class Momentum(Rule):
 
     def __post_init__(self) -> None:
         """Check the hyper-parameters."""
-        check_fields(self, lr=non_negative, momentum=fraction)
-        if not isinstance(self.nesterov, bool):
-            raise TypeError(f"nesterov: expected a bool, got {type(self.nesterov).__name__}")
+        check_fields(self, lr=non_negative, momentum=fraction, nesterov=flag)
 
     @property
     def kernel(self) -> str:

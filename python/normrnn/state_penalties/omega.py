@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from normrnn._numbers import check_fields, positive
+from normrnn._numbers import check_fields, flag, positive
 from normrnn.state_penalties.base import Array, StatePenalty
 
 
@@ -57,9 +57,7 @@ class Omega(StatePenalty):
     def __post_init__(self) -> None:
         """Check the strength, the switch and the floor."""
         super().__post_init__()
-        if not isinstance(self.squared, bool):
-            raise TypeError(f"squared: expected a bool, got {type(self.squared).__name__}")
-        check_fields(self, floor=positive)
+        check_fields(self, squared=flag, floor=positive)
 
     def value(self, g: Array, q: Array) -> float:
         """R of steps in rows: g and q [N, H], in float64."""
