@@ -265,7 +265,7 @@ MIXED = GRU | {"weight_hh_l0": GRU["weight_hh_l0"].astype(np.float64)}
         (
             lambda: forward(Shared(X[0])),
             ValueError,
-            "x: expected 3 dimensions, got shape (2, 3)",
+            "x: expected 3 dimensions, [T, B, I] (T = 1 for one step), got shape (2, 3)",
         ),
         (
             lambda: forward(Shared(X, strides=(4, 24, 8))),

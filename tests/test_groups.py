@@ -58,7 +58,8 @@ def drawn_list(draw: st.DrawFn, groups: list[str], *, matrices: bool) -> Any:
         one = draw(st.sampled_from([nr.L2(0.3), nr.L1(0.2), nr.ElasticNet(0.1, 0.2)]))
         proxes = [nr.Prox(one), nr.NonNegative()] if simple or shape == "weight" else []
         terms.append(draw(st.sampled_from([one, *proxes])))
-    if matrices and draw(st.booleans()):
+    divides = any(getattr(getattr(t, "penalty", t), "groups", "") == "gates" for t in terms)
+    if matrices and not divides and draw(st.booleans()):
         terms.append(nr.SoftOrthogonality(draw(numbers) / 10))
     return terms[0] if len(terms) == 1 and draw(st.booleans()) else draw(st.permutations(terms))
 
@@ -1001,6 +1002,20 @@ def test_a_matrix_that_is_not_finite(penalty: Any) -> None:
     with pytest.raises(FloatingPointError, match=text):
         nr.update(**arguments)
     assert_unchanged(before, arguments)
+
+
+def test_a_matrix_is_not_divided_by_groups_of_gates() -> None:
+    both = [nr.SoftOrthogonality(0.1), nr.GroupLasso(0.1, groups="gates")]
+    text = (
+        r"^penalty: expected no penalty of whole matrices for weight_hh_l1 beside groups of gates, "
+        r"which divide it, got SoftOrthogonality$"
+    )
+    for call in (nr.update, reference.update):
+        arguments = lstm_problem(penalty={"weight_hh_l1": both})
+        before = deepcopy({key: arguments[key] for key in ("params", "grads", "state")})
+        with pytest.raises(ValueError, match=text):
+            call(**arguments)
+        assert_unchanged(before, arguments)
 
 
 def test_the_norm_of_what_a_cap_leaves_of_much() -> None:

@@ -178,3 +178,10 @@ def test_a_tape_whose_weights_have_changed(change: str, dtype: str, hidden: int)
     params["weight_hh_l0"][...] = kept
     after = nr.backward(out.tape, out.y)
     assert_same_bits(after.params, before.params)
+
+
+def test_a_bool_of_numpy_is_a_flag() -> None:
+    params, x = nr.init_params("gru", 3, 5), np.ones((4, 2, 3), np.float32)
+    out = nr.forward("gru", x, params, batch_first=np.True_, need_grad=np.False_)
+    assert out.tape is None
+    np.testing.assert_array_equal(out.y, nr.forward("gru", x, params, batch_first=True).y)

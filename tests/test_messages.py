@@ -19,6 +19,7 @@ LOSSES = ("squared_error", "sigmoid_cross_entropy", "softmax_cross_entropy")
 FLOAT16, BIG_ENDIAN = normal(15, 3, dtype="float16"), normal(15, 3, dtype=">f4")
 
 LENGTHS = "lengths: expected values from 0 to 4, the steps of x, got"
+X_RANK = "x: expected 3 dimensions, {} (T = 1 for one step), got shape (4, 3)"
 X_SHAPE = "x: expected shape {}, its last length that of weight_ih_l0, got {}"
 PARAMETER = "params: expected a parameter named '{}', got none of that name"
 UNKNOWN = (
@@ -41,7 +42,8 @@ def with_entry(name: Any, array: Any) -> Arguments:
     ("changes", "message"),
     [
         ({"cell": "gru_"}, f"cell: expected one of {CELLS}, got 'gru_'"),
-        ({"x": normal(4, 3)}, "x: expected 3 dimensions, got shape (4, 3)"),
+        ({"x": normal(4, 3)}, X_RANK.format("[T, B, I]")),
+        ({"x": normal(4, 3), "batch_first": True}, X_RANK.format("[B, T, I]")),
         ({"x": normal(4, 2, 4)}, X_SHAPE.format("(4, 2, 3)", "(4, 2, 4)")),
         (
             {"x": normal(2, 4, 4), "batch_first": True},

@@ -113,11 +113,10 @@ py::array input(const std::string& name, const py::handle& object, const Dims& d
 }
 
 template <class T>
-py::array input_of_rank(const std::string& name, const py::handle& object, py::ssize_t rank) {
+py::array input_of_rank(const std::string& name, const py::handle& object, py::ssize_t rank,
+                        const char* expected) {
   py::array array = check_dtype<T>(name, object);
-  if (array.ndim() != rank) {
-    refuse_value(name, std::to_string(rank) + " dimensions", "shape " + text_of(dims_of(array)));
-  }
+  if (array.ndim() != rank) refuse_value(name, expected, "shape " + text_of(dims_of(array)));
   return contiguous<T>(std::move(array));
 }
 
@@ -132,9 +131,10 @@ py::array in_place(const std::string& name, const py::handle& object, const Dims
   return array;
 }
 
-#define NORMRNN_INSTANTIATE(T)                                                             \
-  template py::array input<T>(const std::string&, const py::handle&, const Dims&);         \
-  template py::array input_of_rank<T>(const std::string&, const py::handle&, py::ssize_t); \
+#define NORMRNN_INSTANTIATE(T)                                                            \
+  template py::array input<T>(const std::string&, const py::handle&, const Dims&);        \
+  template py::array input_of_rank<T>(const std::string&, const py::handle&, py::ssize_t, \
+                                      const char*);                                       \
   template py::array in_place<T>(const std::string&, const py::handle&, const Dims&);
 NORMRNN_INSTANTIATE(float)
 NORMRNN_INSTANTIATE(double)
@@ -149,7 +149,10 @@ std::string text_in(const std::string& name, const py::handle& object) {
 }
 
 bool flag_in(const std::string& name, const py::handle& object) {
-  if (!py::isinstance<py::bool_>(object)) refuse_type(name, "True or False", type_of(object));
+  if (!py::isinstance<py::bool_>(object) &&
+      !py::isinstance(object, py::module_::import("numpy").attr("bool_"))) {
+    refuse_type(name, "True or False", type_of(object));
+  }
   return object.cast<bool>();
 }
 

@@ -42,9 +42,10 @@ bool is_ready(const py::handle& object, bool float32, const Dims& dims);
 template <class T>
 py::array input(const std::string& name, const py::handle& object, const Dims& dims);
 
-// The same, where only the rank is known beforehand.
+// The same, where only the rank is known beforehand; `expected` says so in words.
 template <class T>
-py::array input_of_rank(const std::string& name, const py::handle& object, py::ssize_t rank);
+py::array input_of_rank(const std::string& name, const py::handle& object, py::ssize_t rank,
+                        const char* expected);
 
 // An array to be changed where it is: C-contiguous, aligned, writeable; ValueError otherwise.
 template <class T>

@@ -53,6 +53,11 @@ inline Dims sequence_dims(const Shape& s, bool batch_first, int64_t width) {
   if (batch_first) return {s.batch, s.times, width};
   return {s.times, s.batch, width};
 }
+// What a sequence must have before its lengths can be read.
+inline const char* sequence_rank(bool batch_first) {
+  return batch_first ? "3 dimensions, [B, T, I] (T = 1 for one step)"
+                     : "3 dimensions, [T, B, I] (T = 1 for one step)";
+}
 
 // Name of each direction of each layer, as in the names of its parameters: "l0", "l0_reverse",
 // "l1".

@@ -106,7 +106,9 @@ template <class T>
 py::tuple forward_of(DeviceNetwork net, const DeviceView& x, const ForwardOptions& options,
                      DeviceScope& scope) {
   if (x.dtype != net.arrays[0].dtype) refuse_type("x", "dtype " + net.arrays[0].dtype, x.dtype);
-  if (x.dims.size() != 3) refuse_value("x", "3 dimensions", "shape " + text_of(x.dims));
+  if (x.dims.size() != 3) {
+    refuse_value("x", sequence_rank(options.batch_first), "shape " + text_of(x.dims));
+  }
   Shape& shape = net.shape;
   shape.times = x.dims[options.batch_first ? 1 : 0];
   shape.batch = x.dims[options.batch_first ? 0 : 1];

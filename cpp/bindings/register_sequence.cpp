@@ -100,7 +100,7 @@ py::tuple forward_of(Network net, const Frozen* frozen, const py::object& x_obje
                      const py::object& h0, const py::object& c0, const py::object& lengths_object,
                      bool batch_first, bool need_grad, bool bf16, const Dropout& dropout,
                      int threads) {
-  const py::array x = input_of_rank<T>("x", x_object, 3);
+  const py::array x = input_of_rank<T>("x", x_object, 3, sequence_rank(batch_first));
   Shape& shape = net.shape;
   shape.times = x.shape(batch_first ? 1 : 0);
   shape.batch = x.shape(batch_first ? 0 : 1);

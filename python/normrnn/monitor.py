@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normrnn._monitor_io import Columns, read_arrays, write_arrays
-from normrnn._numbers import integer
+from normrnn._numbers import flag, integer
 from normrnn._quantities import QUANTITIES, Moment
 from normrnn.results import Gradients, UpdateInfo
 
@@ -103,9 +103,7 @@ class Monitor:
         for name in self.sampled:
             if name in self.each_step:
                 raise ValueError(f"sampled: expected none of each_step, got {name!r}")
-        if not isinstance(strict, bool):
-            raise TypeError(f"strict: expected True or False, got {type(strict).__name__}")
-        self.strict = strict
+        self.strict = flag("strict", strict)
         self.problems: dict[str, Problem] = {}
         self._each, self._samples = Columns(), Columns()
         self._vectors: dict[str, NDArray[np.float64]] = {}  # singular ones, to start from

@@ -58,6 +58,7 @@ std::vector<std::string> names(bool usable_only) {
 
 const cpu::Target* choose() {
   const char* cap = std::getenv("NORMRNN_TARGET");
+  if (cap && !*cap) cap = nullptr;  // empty is as good as not set
   const cpu::Target* best = nullptr;
   for (const Choice& choice : choices()) {
     if (!choice.usable) continue;

@@ -339,7 +339,8 @@ bool run_team(int workers, Task task, void* context, TaskKind kind) {
 }
 
 int default_threads() {
-  if (const char* text = std::getenv("NORMRNN_NUM_THREADS")) {
+  const char* text = std::getenv("NORMRNN_NUM_THREADS");
+  if (text && *text) {  // empty is as good as not set
     char* end = nullptr;
     const long count = std::strtol(text, &end, 10);
     if (end == text || *end || count < 1 || count > kMaxThreads) {

@@ -90,6 +90,7 @@ StreamState::StreamState(int device, cudaStream_t stream) : device_(device), str
 StreamState::~StreamState() {
   int before = 0;
   if (cudaGetDevice(&before) != cudaSuccess || cudaSetDevice(device_) != cudaSuccess) return;
+  cudaDeviceSynchronize();  // for graphs that are still at work
   for (std::vector<Graph>* list : {&graphs_, &retired_}) {
     for (const Graph& graph : *list) {
       if (graph.exec) cudaGraphExecDestroy(graph.exec);
@@ -247,6 +248,12 @@ void release_memory(int device) {
     }
   }
   for (const auto& state : all) state->release();
+  // Streams come and go: what no call and no tape uses is made again when it is asked for.
+  all.clear();
+  const std::lock_guard<std::mutex> lock(states_lock);
+  std::erase_if(states, [&](const auto& entry) {
+    return std::get<int>(entry.first) == device && entry.second.use_count() == 1;
+  });
 }
 
 }  // namespace normrnn::cuda

@@ -66,7 +66,7 @@ def split_gates(pieces: Sequence[Piece], params: Params) -> list[Piece]:
     Raises
     ------
     ValueError
-        If there are weights, and not one for each gate.
+        If there are weights, and not one for each gate, or a penalty of whole matrices beside.
     """
     result = []
     for piece in pieces:
@@ -80,6 +80,12 @@ def split_gates(pieces: Sequence[Piece], params: Params) -> list[Piece]:
             continue
         start, stop, _ = (piece.rows or slice(None)).indices(len(params[piece.name]))
         height = len(params[piece.name]) // len(gates)
+        for one in map(inner_of, piece.terms):
+            if one.scope == "matrix" and stop - start > height:
+                raise ValueError(
+                    f"penalty: expected no penalty of whole matrices for {piece.name} beside "
+                    f"groups of gates, which divide it, got {type(one).__name__}"
+                )
         for row in range(start, stop, height):
             gate = row // height
             terms = tuple(_as_block(term, piece.name, gate, len(gates)) for term in piece.terms)
