@@ -7,13 +7,13 @@ namespace normrnn::bindings {
 namespace {
 
 // Made once and kept: making a name again and again took longer than a step of a small network.
-const py::str& name_of(Kind kind, int layer, int direction) {
+const py::str& name_of(ParameterKind kind, int layer, int direction) {
   // A deque, for names in use stay where they are. It outlives the interpreter.
   static std::deque<py::str>& names = *new std::deque<py::str>;
   const size_t index = size_t((layer * 2 + direction) * kKinds + int(kind));
   while (names.size() <= index) {
     const size_t next = names.size();
-    names.emplace_back(std::string(kind_name(Kind(next % kKinds))) + "_l" +
+    names.emplace_back(std::string(kind_name(ParameterKind(next % kKinds))) + "_l" +
                        std::to_string(next / (2 * kKinds)) + (next / kKinds % 2 ? "_reverse" : ""));
   }
   return names[index];
@@ -31,15 +31,15 @@ Layout read_layout(const std::string& cell, const py::dict& params, const First&
                    const Take& take) {
   Layout net{};
   net.cell = cells()[index_of("cell", cell_names(), cell)];
-  const auto has = [&](Kind kind, int layer, int d) {
+  const auto has = [&](ParameterKind kind, int layer, int d) {
     return params.contains(name_of(kind, layer, d));
   };
-  while (has(Kind::kWeightIh, net.shape.layers, 0)) ++net.shape.layers;
+  while (has(ParameterKind::kWeightIh, net.shape.layers, 0)) ++net.shape.layers;
   if (net.shape.layers == 0) {
     refuse_value("params", "a parameter named 'weight_ih_l0'", "none of that name");
   }
-  net.shape.directions = has(Kind::kWeightIh, 0, 1) ? 2 : 1;
-  net.kinds = kinds_of(net.cell, has(Kind::kBiasIh, 0, 0));
+  net.shape.directions = has(ParameterKind::kWeightIh, 0, 1) ? 2 : 1;
+  net.kinds = kinds_of(net.cell, has(ParameterKind::kBiasIh, 0, 0));
 
   const Dims lowest = first(params["weight_ih_l0"], net.float32);
   const py::ssize_t gates = net.cell.gates;
@@ -53,7 +53,7 @@ Layout read_layout(const std::string& cell, const py::dict& params, const First&
   for (int layer = 0; layer < net.shape.layers; ++layer) {
     const py::ssize_t inputs = layer ? net.shape.directions * hidden : lowest[1];
     for (int d = 0; d < net.shape.directions; ++d) {
-      for (const Kind kind : net.kinds) {
+      for (const ParameterKind kind : net.kinds) {
         const py::str& name = name_of(kind, layer, d);
         const std::vector<int64_t> shape = shape_of(net.cell, kind, inputs, hidden);
         const Dims dims(shape.begin(), shape.end());

@@ -12,8 +12,8 @@ struct Layout {
   CellFacts cell;
   Shape shape;  // times and batch left 0
   bool float32;
-  std::vector<Kind> kinds;     // of the parameters of each direction of each layer
-  std::vector<py::str> names;  // layer by layer, direction by direction, kind by kind
+  std::vector<ParameterKind> kinds;  // of the parameters of each direction of each layer
+  std::vector<py::str> names;        // layer by layer, direction by direction, kind by kind
   std::vector<Dims> dims;
 };
 struct Network : Layout {
@@ -40,7 +40,7 @@ std::vector<Out> by_direction(const Layout& net, Pointer&& pointer) {
   std::vector<Out> all;
   for (int i = 0; i < int(net.names.size());) {
     Out one;
-    for (const Kind kind : net.kinds) one.*kMembers[int(kind)] = pointer(i++);
+    for (const ParameterKind kind : net.kinds) one.*kMembers[int(kind)] = pointer(i++);
     all.push_back(one);
   }
   return all;

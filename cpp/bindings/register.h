@@ -4,6 +4,14 @@
 
 namespace normrnn::bindings {
 
+// For py::class_: Python cannot make one.
+inline pybind11::custom_type_setup not_from_python() {
+  return pybind11::custom_type_setup([](PyHeapTypeObject* type) {
+    type->ht_type.tp_flags |= Py_TPFLAGS_DISALLOW_INSTANTIATION;
+    type->ht_type.tp_new = nullptr;
+  });
+}
+
 void register_config(pybind11::module_& m);
 void register_sequence(pybind11::module_& m);
 void register_head(pybind11::module_& m);

@@ -59,7 +59,7 @@ void register_config(py::module_& m) {
       [](const std::string& cell, int64_t inputs, int64_t hidden, bool bias) {
         const CellFacts& facts = cells()[size_t(index_of("cell", cell_names(), cell))];
         py::dict d;
-        for (const Kind kind : kinds_of(facts, bias)) {
+        for (const ParameterKind kind : kinds_of(facts, bias)) {
           d[kind_name(kind)] = py::tuple(py::cast(shape_of(facts, kind, inputs, hidden)));
         }
         return d;

@@ -85,12 +85,8 @@ void register_cuda(py::module_& m) {
       },
       py::arg("name"), py::arg("array"));
 
-  const py::custom_type_setup setup([](PyHeapTypeObject* type) {
-    type->ht_type.tp_flags |= Py_TPFLAGS_DISALLOW_INSTANTIATION;
-    type->ht_type.tp_new = nullptr;
-  });
   py::class_<DeviceArray, std::shared_ptr<DeviceArray>>(m, "DeviceArray", kAbout, py::is_final(),
-                                                        setup)
+                                                        not_from_python())
       .def_property_readonly("shape",
                              [](const DeviceArray& a) { return py::tuple(py::cast(a.dims())); })
       .def_property_readonly("ndim", [](const DeviceArray& a) { return a.dims().size(); })

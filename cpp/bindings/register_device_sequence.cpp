@@ -240,11 +240,7 @@ py::tuple device_backward(DeviceTape& handle, const py::object& dy, const py::ob
 }  // namespace
 
 void register_device_sequence(py::module_& m) {
-  const py::custom_type_setup setup([](PyHeapTypeObject* type) {
-    type->ht_type.tp_flags |= Py_TPFLAGS_DISALLOW_INSTANTIATION;
-    type->ht_type.tp_new = nullptr;
-  });
-  py::class_<DeviceTape>(m, "DeviceTape", py::is_final(), setup)
+  py::class_<DeviceTape>(m, "DeviceTape", py::is_final(), not_from_python())
       .def_property_readonly("cell", [](const DeviceTape& tape) { return tape.net.cell.name; })
       .def_property_readonly("runs", [](const DeviceTape& tape) { return runs_of(tape.net.shape); })
       .def_property_readonly("layers", [](const DeviceTape& tape) { return tape.net.shape.layers; })

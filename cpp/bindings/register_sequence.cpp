@@ -244,12 +244,7 @@ py::tuple backward_any(const py::object& tape_object, const py::object& dy, cons
 }  // namespace
 
 void register_sequence(py::module_& m) {
-  const auto not_from_python = [](PyHeapTypeObject* type) {
-    type->ht_type.tp_flags |= Py_TPFLAGS_DISALLOW_INSTANTIATION;
-    type->ht_type.tp_new = nullptr;
-  };
-  const py::custom_type_setup setup(not_from_python);
-  py::class_<TapeHandle>(m, "Tape", py::is_final(), setup)
+  py::class_<TapeHandle>(m, "Tape", py::is_final(), not_from_python())
       .def_property_readonly("cell", [](const TapeHandle& tape) { return tape.net.cell.name; })
       .def_property_readonly("runs", [](const TapeHandle& tape) { return runs_of(tape.net.shape); })
       .def_property_readonly("nbytes",
@@ -281,7 +276,7 @@ void register_sequence(py::module_& m) {
                               handle.tape);
           },
           py::arg("layer"), py::arg("direction") = 0);
-  py::class_<Frozen>(m, "Frozen", py::is_final(), setup);
+  py::class_<Frozen>(m, "Frozen", py::is_final(), not_from_python());
   m.def("freeze", freeze, py::arg("cell"), py::arg("params"), py::arg("precision"));
   m.def("forward", forward_any, py::arg("cell"), py::arg("x"), py::arg("params"), py::arg("h0"),
         py::arg("c0"), py::arg("lengths"), py::arg("batch_first"), py::arg("need_grad"),

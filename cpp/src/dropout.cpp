@@ -25,25 +25,6 @@ void for_packed_rows(const Schedule& schedule, int threads, int64_t work_of_row,
   });
 }
 
-template <class F>
-void for_rows(int64_t rows, int threads, int64_t work_of_row, F&& f) {
-  parallel_for(threads, (rows + kRowsAtOnce - 1) / kRowsAtOnce, rows * work_of_row,
-               [&](int64_t chunk) {
-                 const int64_t end = std::min(rows, (chunk + 1) * kRowsAtOnce);
-                 for (int64_t i = chunk * kRowsAtOnce; i < end; ++i) f(i);
-               });
-}
-
-uint32_t stream_of(MaskOf what, int index, int state = 0) {
-  return uint32_t(index) * 16 + uint32_t(what) + uint32_t(state);
-}
-
-// Probabilities are taken in steps of 2^-16; this many.
-int steps_of(double probability) {
-  constexpr int kSteps = 1 << 16;
-  return std::min(int(std::nearbyint(probability * kSteps)), kSteps - 1);
-}
-
 // Rows of bits, not filled; null where nothing is dropped.
 template <class T>
 cpu::Mask<T> make_mask(double probability, int64_t rows, int64_t columns, bool per_sequence,
@@ -75,7 +56,7 @@ cpu::Mask<T> sequence_mask(const Dropout& dropout, double probability, uint32_t 
   };
   const int64_t work = mask.ld * 32 * kBitCost;
   if (per_sequence) {
-    for_rows(schedule.batch, threads, work, [&](int64_t r) { row(r, 0, r); });
+    parallel_rows(threads, schedule.batch, work, [&](int64_t r) { row(r, 0, r); });
   } else {
     for_packed_rows(schedule, threads, work, row);
   }
@@ -132,7 +113,7 @@ LayerMasks<T> layer_masks(const Dropout& dropout, const Schedule& schedule, int6
   if (weight.bits) {
     const cpu::MaskSource source{dropout.seed, stream_of(MaskOf::kWeight, index),
                                  uint16_t(steps_of(dropout.weight))};
-    for_rows(weight_rows, threads, weight.ld * 32 * kBitCost, [&](int64_t i) {
+    parallel_rows(threads, weight_rows, weight.ld * 32 * kBitCost, [&](int64_t i) {
       kernels<T>().fill_mask(source, uint32_t(i), 0, hidden,
                              own.weight_hh.bits.get() + i * weight.ld);
     });
@@ -152,7 +133,7 @@ void mask_rows(const cpu::Mask<T>& mask, const Schedule& schedule, int64_t colum
 template <class T>
 void mask_matrix(const cpu::Mask<T>& mask, int64_t rows, int64_t columns, const T* from, T* to,
                  int threads) {
-  for_rows(rows, threads, columns, [&](int64_t i) {
+  parallel_rows(threads, rows, columns, [&](int64_t i) {
     kernels<T>().mask_row(mask, i, i, columns, from + i * columns, to + i * columns);
   });
 }

@@ -1,6 +1,8 @@
 // Masks of a whole pass: which there are, where their bits come from, and their use on arrays.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "cpu/dispatch.h"
@@ -26,6 +28,15 @@ struct LayerMasks {
 
 // What a mask is of. The numbers enter the random streams, so they stay.
 enum class MaskOf : int { kInput, kOutput, kBetween, kState, kCandidate, kWeight, kZoneout };
+inline uint32_t stream_of(MaskOf what, int index, int state = 0) {
+  return uint32_t(index) * 16 + uint32_t(what) + uint32_t(state);
+}
+
+// Probabilities are taken in steps of 2^-16; this many.
+inline int steps_of(double probability) {
+  constexpr int kSteps = 1 << 16;
+  return std::min(int(std::nearbyint(probability * kSteps)), kSteps - 1);
+}
 
 template <class T>
 OwnedMask<T> input_mask(const Dropout& dropout, const Schedule& schedule, int64_t columns,

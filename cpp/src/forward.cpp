@@ -28,12 +28,9 @@ void take_input(const ForwardCall<T>& call, Tape<T>& tape, int lanes) {
     return mask_rows<T>(tape.x_mask.view, tape.schedule, width, {call.x, width, slot},
                         {tape.x_copy.get(), ld, nullptr}, call.threads);
   }
-  constexpr int64_t kChunk = 64;
-  parallel_for(call.threads, panels_of(rows, kChunk), rows * ld, [&](int64_t chunk) {
-    for (int64_t i = chunk * kChunk; i < std::min(rows, (chunk + 1) * kChunk); ++i) {
-      std::memcpy(tape.x_copy.get() + i * ld, call.x + (slot ? slot[i] : i) * width,
-                  size_t(width) * sizeof(T));
-    }
+  parallel_rows(call.threads, rows, ld, [&](int64_t i) {
+    std::memcpy(tape.x_copy.get() + i * ld, call.x + (slot ? slot[i] : i) * width,
+                size_t(width) * sizeof(T));
   });
 }
 

@@ -62,5 +62,6 @@ void head_backward(const HeadShape& shape, const T* h, const T* w, const T* dy, 
   template void head_backward(const HeadShape&, const T*, const T*, const T*, T*, T*, T*, int);
 NORMRNN_INSTANTIATE(float)
 NORMRNN_INSTANTIATE(double)
+#undef NORMRNN_INSTANTIATE
 
 }  // namespace normrnn

@@ -72,5 +72,6 @@ double softmax_cross_entropy(const T* logits, const int64_t* target, const bool*
                                         T, T*, int);
 NORMRNN_INSTANTIATE(float)
 NORMRNN_INSTANTIATE(double)
+#undef NORMRNN_INSTANTIATE
 
 }  // namespace normrnn

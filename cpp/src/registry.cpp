@@ -41,31 +41,32 @@ const std::vector<CellFacts>& cells() {
   return all;
 }
 
-const char* kind_name(Kind kind) {
+const char* kind_name(ParameterKind kind) {
   static constexpr const char* kNames[kKinds] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh",
                                                  "gain_ih",   "gain_hh",   "gain_c",  "bias_c"};
   return kNames[int(kind)];
 }
 
-std::vector<Kind> kinds_of(const CellFacts& cell, bool bias) {
-  std::vector<Kind> kinds = {Kind::kWeightIh, Kind::kWeightHh};
-  if (bias) kinds.insert(kinds.end(), {Kind::kBiasIh, Kind::kBiasHh});
-  if (cell.layer_norm) kinds.insert(kinds.end(), {Kind::kGainIh, Kind::kGainHh});
-  if (cell.norms_state) kinds.push_back(Kind::kGainC);
-  if (cell.norms_state && bias) kinds.push_back(Kind::kBiasC);
+std::vector<ParameterKind> kinds_of(const CellFacts& cell, bool bias) {
+  std::vector<ParameterKind> kinds = {ParameterKind::kWeightIh, ParameterKind::kWeightHh};
+  if (bias) kinds.insert(kinds.end(), {ParameterKind::kBiasIh, ParameterKind::kBiasHh});
+  if (cell.layer_norm) kinds.insert(kinds.end(), {ParameterKind::kGainIh, ParameterKind::kGainHh});
+  if (cell.norms_state) kinds.push_back(ParameterKind::kGainC);
+  if (cell.norms_state && bias) kinds.push_back(ParameterKind::kBiasC);
   return kinds;
 }
 
-std::vector<int64_t> shape_of(const CellFacts& cell, Kind kind, int64_t inputs, int64_t hidden) {
+std::vector<int64_t> shape_of(const CellFacts& cell, ParameterKind kind, int64_t inputs,
+                              int64_t hidden) {
   const int64_t rows = cell.gates * hidden;
   switch (kind) {
-    case Kind::kWeightIh:
+    case ParameterKind::kWeightIh:
       return {rows, inputs};
-    case Kind::kWeightHh:
+    case ParameterKind::kWeightHh:
       if (cell.diagonal) return {hidden};
       return {rows, hidden};
-    case Kind::kGainC:
-    case Kind::kBiasC:
+    case ParameterKind::kGainC:
+    case ParameterKind::kBiasC:
       return {hidden};
     default:
       return {rows};

@@ -9,16 +9,6 @@
 namespace normrnn {
 namespace {
 
-constexpr int64_t kChunk = 64;  // rows that a worker takes at a time
-
-// f(i) for all of `rows` rows of `width` numbers.
-template <class F>
-void over_rows(int threads, int64_t rows, int64_t width, F&& f) {
-  parallel_for(threads, (rows + kChunk - 1) / kChunk, rows * width, [&](int64_t chunk) {
-    for (int64_t i = chunk * kChunk; i < std::min(rows, (chunk + 1) * kChunk); ++i) f(i);
-  });
-}
-
 double over(double sum, int64_t count) { return count ? sum / double(count) : 0; }
 
 }  // namespace
@@ -69,7 +59,7 @@ void StatePenalties<T>::read_states(const std::vector<StatePenalty>& penalties) 
   const cpu::Kernels<T>& kernel = kernels<T>();
 
   std::vector<cpu::StateSums> of_row(size_t(batch + rows));
-  over_rows(threads_, batch + rows, hidden, [&](int64_t i) {
+  parallel_rows(threads_, batch + rows, hidden, [&](int64_t i) {
     const int64_t before = i < batch ? 0 : previous_[size_t(i - batch)];
     of_row[size_t(i)] =
         kernel.state_sums(h_ + i * ld, before < batch ? nullptr : h_ + before * ld, hidden);
@@ -171,7 +161,7 @@ void StatePenalties<T>::add_omega(const double* norm_parts) {
   std::vector<double> values(static_cast<size_t>(rows), 0.0);
   const cpu::Mask<T>& mask = own_->masks.view.state;
   const T* h = mask.bits ? own_->masked_h.get() : h_;  // as the product with W reads it
-  over_rows(threads_, rows, hidden, [&](int64_t i) {
+  parallel_rows(threads_, rows, hidden, [&](int64_t i) {
     double g_squares = 0, q_squares = 0;
     for (int64_t p = i * panels_; p < (i + 1) * panels_; ++p) {
       g_squares += norm_parts[p];

@@ -106,4 +106,14 @@ void parallel_for(int threads, int64_t count, int64_t work, F&& f) {
   if (thrown) std::rethrow_exception(thrown);
 }
 
+// f(i) for i in [0, rows), a few at a time, each worth `work_of_row` additions.
+template <class F>
+void parallel_rows(int threads, int64_t rows, int64_t work_of_row, F&& f) {
+  constexpr int64_t kAtOnce = 16;
+  parallel_for(threads, (rows + kAtOnce - 1) / kAtOnce, rows * work_of_row, [&](int64_t chunk) {
+    const int64_t end = rows < (chunk + 1) * kAtOnce ? rows : (chunk + 1) * kAtOnce;
+    for (int64_t i = chunk * kAtOnce; i < end; ++i) f(i);
+  });
+}
+
 }  // namespace normrnn

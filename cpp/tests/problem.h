@@ -24,7 +24,7 @@ struct Problem {
   std::vector<int64_t> lengths;
   CellFacts facts;
   int states = 0;
-  std::vector<Kind> kinds;
+  std::vector<ParameterKind> kinds;
   std::vector<std::vector<T>> weights;  // kind by kind, of each layer and direction
   std::vector<T> x, dy;
   std::vector<std::vector<T>> initial, d_final;
@@ -37,7 +37,7 @@ struct Problem {
     std::mt19937_64 rng(static_cast<uint64_t>(seed));
     for (int i = 0; i < s.layers * s.directions; ++i) {
       const int64_t inputs = i < s.directions ? s.input : s.directions * s.hidden;
-      for (const Kind kind : kinds) {
+      for (const ParameterKind kind : kinds) {
         int64_t count = 1;
         for (const int64_t length : shape_of(facts, kind, inputs, s.hidden)) count *= length;
         weights.push_back(draw<T>(rng, count));
@@ -63,7 +63,7 @@ struct Problem {
         &Set::gain_ih, &Set::gain_hh, &Set::gain_c, &Set::b_c};
     for (size_t i = 0; i < arrays.size();) {
       Set one;
-      for (const Kind kind : kinds) one.*kMembers[int(kind)] = arrays[i++].data();
+      for (const ParameterKind kind : kinds) one.*kMembers[int(kind)] = arrays[i++].data();
       all.push_back(one);
     }
     return all;

@@ -17,14 +17,24 @@ struct CellFacts {
 };
 
 // A parameter of one direction of one layer; names begin with `kind`, as in "weight_ih_l0".
-enum class Kind : int { kWeightIh, kWeightHh, kBiasIh, kBiasHh, kGainIh, kGainHh, kGainC, kBiasC };
+enum class ParameterKind : int {
+  kWeightIh,
+  kWeightHh,
+  kBiasIh,
+  kBiasHh,
+  kGainIh,
+  kGainHh,
+  kGainC,
+  kBiasC
+};
 constexpr int kKinds = 8;
-const char* kind_name(Kind kind);  // "weight_ih"
+const char* kind_name(ParameterKind kind);  // "weight_ih"
 
 // Those that a cell has, in the order in which they are listed everywhere, and their shapes: the
 // only place that knows. `inputs` is the number of columns of weight_ih.
-std::vector<Kind> kinds_of(const CellFacts& cell, bool bias);
-std::vector<int64_t> shape_of(const CellFacts& cell, Kind kind, int64_t inputs, int64_t hidden);
+std::vector<ParameterKind> kinds_of(const CellFacts& cell, bool bias);
+std::vector<int64_t> shape_of(const CellFacts& cell, ParameterKind kind, int64_t inputs,
+                              int64_t hidden);
 
 struct RuleFacts {
   std::string name;

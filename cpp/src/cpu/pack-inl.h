@@ -52,10 +52,6 @@ NORMRNN_INLINE void store_operand(Bf16Pair* out, Vec<float> even, Vec<float> odd
   store(out, to_bf16(even) | (to_bf16(odd) << 16));
 }
 
-// The rows of numbers that one operand holds.
-template <class E>
-constexpr int kRowsIn = cpu::kNumbersIn<E>;
-
 // out[i * stride + u] = w[u * ld + i] for i in [0, k) and kLanes columns u, of which `rows` exist.
 template <class T, class E>
 void pack_vector(const T* w, int64_t ld, int64_t rows, int64_t k, E* out, int64_t stride) {
@@ -67,8 +63,10 @@ void pack_vector(const T* w, int64_t ld, int64_t rows, int64_t k, E* out, int64_
     for (int u = 0; u < kL; ++u) v[u] = u < rows ? load_n(w + u * ld + i, n) : Vec<T>{};
     transpose<T>(v);
 #pragma GCC unroll 16
-    for (int j = 0; j < kL; j += kRowsIn<E>) {
-      if (j < n) store_operand(out + (i + j) / kRowsIn<E> * stride, v[j], v[j + kRowsIn<E> - 1]);
+    for (int j = 0; j < kL; j += cpu::kNumbersIn<E>) {
+      if (j < n)
+        store_operand(out + (i + j) / cpu::kNumbersIn<E> * stride, v[j],
+                      v[j + cpu::kNumbersIn<E> - 1]);
     }
   }
 }
@@ -82,13 +80,13 @@ void pack(const T* b, int64_t ld, const ColumnBlock* blocks, int count, int64_t 
   for (int64_t p = begin; p < end; ++p) {
     const int64_t first = p * kW, width = min_of(kW, columns - first);
     for (int j = 0; j < count; ++j) {
-      for (int64_t i = 0; i < blocks[j].count; i += kRowsIn<E>) {
+      for (int64_t i = 0; i < blocks[j].count; i += cpu::kNumbersIn<E>) {
         const T* row = b + (blocks[j].to + i) * ld + first;
-        E* out = packed + (p * k + blocks[j].from + i / kRowsIn<E>)*kW;
+        E* out = packed + (p * k + blocks[j].from + i / cpu::kNumbersIn<E>)*kW;
         for (int v = 0; v < kDenseSets; ++v) {
           const int n = int(max_of(0, width - v * kLanes<T>));
-          const bool last = i + kRowsIn<E> > blocks[j].count;  // of an odd number of rows
-          const int64_t next = last ? 0 : (kRowsIn<E> - 1) * ld;
+          const bool last = i + cpu::kNumbersIn<E> > blocks[j].count;  // of an odd number of rows
+          const int64_t next = last ? 0 : (cpu::kNumbersIn<E> - 1) * ld;
           Vec<T> second = load_n(row + next + v * kLanes<T>, n);
           if (last) second = Vec<T>{};
           store_operand(out + v * kLanes<T>, load_n(row + v * kLanes<T>, n), second);
@@ -115,7 +113,7 @@ inline void to_pairs(const float* from, int64_t ld, int64_t rows, int64_t count,
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t i = 0; i < count; i += kLanes<float>) {
       const int n = int(min_of(kLanes<float>, count - i));
-      store_as(to + r * to_ld + i / kRowsIn<Bf16Pair>, load_n(from + r * ld + i, n));
+      store_as(to + r * to_ld + i / cpu::kNumbersIn<Bf16Pair>, load_n(from + r * ld + i, n));
     }
   }
 }

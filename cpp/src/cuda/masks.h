@@ -80,16 +80,6 @@ struct CandidateDrop {
   NORMRNN_FN T operator()(T candidate) const { return row(candidate, column); }
 };
 
-// The numbers below are those of dropout.cpp, which tests hold this to.
-inline uint32_t stream_of(MaskOf what, int index, int state = 0) {
-  return uint32_t(index) * 16 + uint32_t(what) + uint32_t(state);
-}
-inline int steps_of(double probability) {
-  constexpr int kSteps = 1 << 16;
-  const int steps = int(std::nearbyint(probability * kSteps));
-  return steps < kSteps - 1 ? steps : kSteps - 1;
-}
-
 // Bits of a mask over `columns`, filled; where nothing is dropped, none.
 template <class T>
 struct FilledMask {

@@ -95,11 +95,10 @@ double general_step(const Problem& p, const Gpu& gpu, const Assumed& a) {
   const double read =
       bytes / (bytes < 0.6 * gpu.l2_bytes_held ? a.l2_bytes : gpu.hbm_bytes * a.hbm);
   const double flops = 2 * weights * double(p.batch);
+  // float64 has tensor units at the rate of plain float32.
   const double per_ns = p.operand == Operand::kHalf   ? gpu.tensor_flops * a.gemm
                         : p.operand == Operand::kTf32 ? gpu.tensor_flops / 2 * a.gemm
-                        : p.operand == Operand::kFloat32
-                            ? gpu.plain_flops * a.ffma
-                            : gpu.plain_flops * a.ffma;  // float64 has tensor units at that rate
+                                                      : gpu.plain_flops * a.ffma;
   const double numbers = numbers_of_element(p.cell, p.pass) + 2 * p.cell.gates;
   const double pointwise = double(p.batch * p.hidden) * 4 * numbers / (gpu.hbm_bytes * a.hbm);
   return a.nodes_of_step * a.node + std::max({a.product_floor, read, flops / per_ns}) + pointwise;
