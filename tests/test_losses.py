@@ -1,10 +1,13 @@
 """The reference losses against their definitions, finite differences and extreme arguments."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import normrnn as nr
 from helpers import derivative
 from normrnn import reference
 
@@ -123,3 +126,15 @@ def test_says_what_is_wrong(name: str, arguments: dict, message: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole text is compared below)
         getattr(reference, name)(**arguments)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("implementation", [nr, reference])
+@pytest.mark.parametrize(("event", "loss"), [(1.0, 0.0), (0.0, np.inf)])
+def test_certain_events(implementation: Any, event: float, loss: float) -> None:
+    """Infinite logits: no loss where they are right, an infinite one where they are wrong."""
+    for z, target in ((np.inf, event), (-np.inf, 1 - event)):
+        found, gradient = implementation.sigmoid_cross_entropy(
+            np.array([[z]]), np.array([[target]])
+        )
+        assert found == pytest.approx(loss, abs=1e-300)
+        assert gradient.item() == pytest.approx((z > 0) - target, abs=1e-300)

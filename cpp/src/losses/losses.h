@@ -18,7 +18,9 @@ struct SquaredError {  // (y - t)^2
 struct SigmoidCrossEntropy {  // log(1 + exp(y)) - t y, from logits, without overflow
   template <class V>
   static void evaluate(V y, V target, V& value, V& derivative) {
-    value = max(y, V{}) - y * target + log1p(exp(-abs(y)));
+    const V share = y > 0 ? 1 - target : target;
+    // Not inf times 0: a logit may be infinite where the event is certain.
+    value = (share == 0 ? V{} : abs(y)) * share + log1p(exp(-abs(y)));
     derivative = sigmoid(y) - target;
   }
 };

@@ -134,7 +134,8 @@ def sigmoid_cross_entropy(
 ) -> tuple[float, Array]:
     """Events: total sum (log(1 + exp z) - target z); gradient sigmoid(z) - target.
 
-    log(1 + exp z) is computed as max(z, 0) + log(1 + exp(-|z|)), so nothing overflows.
+    It is computed as log(1 + exp(-|z|)) plus |z| (1 - target), or |z| target for z <= 0, so nothing
+    overflows.
 
     Parameters
     ----------
@@ -168,7 +169,8 @@ def sigmoid_cross_entropy(
     counted = _counted(logits, mask)
     _check_shape("target", target, logits.shape)
     z, wanted = _select(counted, logits), _select(counted, target)
-    values = np.maximum(z, 0) - wanted * z + np.log1p(np.exp(-np.abs(z)))
+    share = np.where(z > 0, 1 - wanted, wanted)
+    values = np.where(share == 0, 0, np.abs(z)) * share + np.log1p(np.exp(-np.abs(z)))
     scale = _scale(reduction, logits, int(counted.sum()) * logits.shape[-1], batch_first)
     gradient = scale * _select(counted, sigmoid(z) - wanted)
     return scale * float(np.sum(_select(counted, values))), gradient.astype(logits.dtype)
