@@ -51,3 +51,12 @@ def test_run_takes_the_place_of_one_of_its_kind(tmp_path):
     assert command.merged(file, new) == [new, old[1]]
     assert command.merged(file, new | {"length": 20}) == [*old, new | {"length": 20}]
     assert report.read(tmp_path / "none.json") == []
+
+
+def test_report_writes_the_page_and_its_pictures(tmp_path):
+    report.write(command.RESULTS, tmp_path)
+    page = (tmp_path / "papers.md").read_text(encoding="utf-8")
+    for task in command.TASKS:
+        file = f"pictures/papers-{task}.png"
+        assert f"]({file})\n\n|" in page  # a table below each picture
+        assert 5_000 < (tmp_path / file).stat().st_size < 80_000
