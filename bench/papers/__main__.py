@@ -46,10 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / f"{options.task}.json"
+    facts = machine.facts(1)  # before a file changes, which git would call dirty
     for row in TASKS[options.task](options):
         print(json.dumps(row), flush=True)
-        text = json.dumps({"machine": machine.facts(1), "runs": merged(file, row)}, indent=1)
-        file.write_text(text + "\n", encoding="utf-8")
+        runs = ",\n".join(map(json.dumps, merged(file, row | {"commit": facts["commit"]})))
+        text = f'{{"machine": {json.dumps(facts)},\n"runs": [\n{runs}\n]}}\n'
+        file.write_text(text, encoding="utf-8")
     return 0
 
 
@@ -105,14 +107,22 @@ def _japanese_vowels(options: argparse.Namespace) -> Iterator[Row]:
         rows.append(row)
         yield row
     plain = [row for row in rows if not row["strength"]]
-    for chosen in (min(group, key=lambda row: row["cross_entropy"]) for group in (plain, rows)):
+    chosen = [min(group, key=lambda row: row["cross_entropy"]) for group in (plain, rows)]
+    # For comparison alone, looked at after the choice: the one's step with the other's strength.
+    rates, strengths = ({row[name] for row in chosen} for name in ("rate", "strength"))
+    crossed = [row for row in rows if row["rate"] in rates and row["strength"] in strengths]
+    for tested in [*chosen, *(row for row in crossed if row not in chosen)]:
         scores, seconds = [], []
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             start = time.process_time()
-            network = japanese_vowels.train(data.train, chosen["rate"], chosen["strength"], seed)
+            network = japanese_vowels.train(data.train, tested["rate"], tested["strength"], seed)
             seconds.append(round(time.process_time() - start, 2))
             scores.append(round(accuracy(network, data.test), 4))
-        yield chosen | {"test_accuracy": scores, "seconds": seconds}
+        yield tested | {
+            "chosen": tested in chosen,
+            "test_accuracy": scores,
+            "seconds": seconds,
+        }
 
 
 TASKS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {

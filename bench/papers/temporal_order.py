@@ -63,9 +63,10 @@ def run(way: Way, length: int, seed: int, most: int, check_every: int = 500) -> 
     network = Network(recipe, params)
     best, updates = 0.0, 0
     while updates < most and best < SOLVED:
-        for _ in range(check_every):
+        steps = min(check_every, most - updates)
+        for _ in range(steps):
             network.step(Batch(*temporal_order(length, BATCH, rng)))
-        updates += check_every
+        updates += steps
         if not all(np.isfinite(w).all() for w in params.values()):
             break
         best = accuracy(network, Batch(*temporal_order(length, 1000, rng)))
