@@ -8,7 +8,7 @@ from pathlib import Path
 from bench import pictures, tables
 
 DOCS = Path(__file__).parents[1] / "docs"
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+MARKERS = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
 def write(result: Path, docs: Path = DOCS) -> None:
@@ -16,23 +16,23 @@ def write(result: Path, docs: Path = DOCS) -> None:
     data = json.loads(result.read_text(encoding="utf-8"))
     drawn = pictures.draw(data, docs / "pictures")
     shown = "\n\n".join(f"![{caption}](pictures/{name})" for name, caption in drawn.items())
-    page = docs / "benchmarks.md"
-    text = between_markers(
-        page.read_text(encoding="utf-8"), f"{tables.markdown(data)}\n\n### Pictures\n\n{shown}"
+    put_between(
+        MARKERS, f"{tables.markdown(data)}\n\n### Pictures\n\n{shown}", docs / "benchmarks.md"
     )
-    page.write_text(text, encoding="utf-8")
 
 
-def between_markers(text: str, generated: str) -> str:
-    """Replace what stands between the markers.
+def put_between(markers: tuple[str, str], generated: str, page: Path) -> None:
+    """Replace what stands between two markers of a page; other text is kept.
 
     Raises
     ------
     ValueError
         If there is not one of each, in order.
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"docs/benchmarks.md: expected one {BEGIN} and one {END} after it")
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    return f"{before}{BEGIN}\n\n{generated}\n\n{END}{after}"
+    begin, end = markers
+    text = page.read_text(encoding="utf-8")
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"{page.name}: expected one {begin} and one {end} after it")
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    page.write_text(f"{before}{begin}\n\n{generated}\n\n{end}{after}", encoding="utf-8")

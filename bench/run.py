@@ -163,7 +163,8 @@ def summary(times: list[float]) -> dict[str, Any]:
 def title(point: Any) -> str:
     """Name a point as the tables and pictures do."""
     if not isinstance(point, Point):
-        return f"{NAMES[point.rule]} with L2, {point.size / 1e6:.0f} M weights"
+        unchecked = "" if point.check_finite else ", check_finite=False"
+        return f"{NAMES[point.rule]} with L2, {point.size / 1e6:.0f} M weights{unchecked}"
     network = f"{'bi-' * point.bidirectional}{point.cell}"
     layers = f", {point.layers} layers" if point.layers > 1 else ""
     ragged = f", {point.rows / (point.times * point.batch):.0%} real steps" if point.ragged else ""

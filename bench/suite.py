@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from bench import peers
@@ -94,8 +95,9 @@ def rows(threads: int, *, quick: bool, complete: bool) -> list[Row]:
     for cell in ("lstm", "gru"):
         point = Point(cell, *ragged, ragged=True)
         listed.append(Row("ragged", point, (TRAIN,), peers.RAGGED, threads))
-    for rule in ("sgd", "adam"):
-        listed.append(Row("update", UpdatePoint(rule, size), (UPDATE,), peers.UPDATE, threads))
+    for rule, checked in itertools.product(("sgd", "adam"), (True, False)):
+        update = UpdatePoint(rule, size, check_finite=checked)
+        listed.append(Row("update", update, (UPDATE,), peers.UPDATE, threads))
     listed += sequences("deepbench")
     for group in SCALING:
         listed += [Row(group, p, (FORWARD, TRAIN), scaling, threads) for p in points[group]]

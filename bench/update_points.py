@@ -18,6 +18,7 @@ class UpdatePoint(NamedTuple):
     # Both are larger than one would train with, so that a check of the result sees a missing term.
     lr: float = 0.01
     decay: float = 0.1  # weight decay as PyTorch counts it: 2 λ
+    check_finite: bool = True  # whether normrnn looks at the gradients first; no peer does
 
     @property
     def streams(self) -> int:

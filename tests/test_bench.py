@@ -171,7 +171,8 @@ def made_up() -> dict:
 def test_a_report_fills_its_part_and_keeps_the_rest(tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
     before, after = "# By hand\n\n", "\n\nMore by hand.\n"
-    page.write_text(f"{before}{report.BEGIN}\nlast year\n{report.END}{after}", encoding="utf-8")
+    begin, end = report.MARKERS
+    page.write_text(f"{before}{begin}\nlast year\n{end}{after}", encoding="utf-8")
     result = tmp_path / "run.json"
     run.save(made_up(), result)
     for _ in range(2):  # the second time it finds what the first has written
@@ -190,15 +191,18 @@ def test_a_report_fills_its_part_and_keeps_the_rest(tmp_path: Path) -> None:
         assert 20_000 < (tmp_path / "pictures" / name).stat().st_size < 600_000
 
 
-@pytest.mark.parametrize("text", ["none", f"{report.END} {report.BEGIN}", report.BEGIN])
-def test_a_page_without_its_markers_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="expected one <!-- bench:begin -->"):
-        report.between_markers(text, "new")
+@pytest.mark.parametrize("text", ["none", "<!-- b --> <!-- a -->", "<!-- a -->", ""])
+def test_a_page_without_its_markers_is_refused(text: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"page\.md: expected one <!-- a --> and one <!-- b -->"):
+        report.put_between(("<!-- a -->", "<!-- b -->"), "new", page)
+    assert page.read_text(encoding="utf-8") == text
 
 
 def test_the_page_has_its_markers() -> None:
     text = (report.DOCS / "benchmarks.md").read_text(encoding="utf-8")
-    assert "new" in report.between_markers(text, "new")
+    assert [text.count(marker) for marker in report.MARKERS] == [1, 1]
 
 
 def test_every_peer_has_a_style_and_a_contract() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import normrnn as nr
+from bench import tables
 from bench.gpu import __main__ as command
 from bench.gpu import points, report, session
 from bench.points import Point
@@ -38,7 +39,7 @@ def test_every_point_has_a_floor(group: str) -> None:
             point.cell, point.inputs, 1, num_layers=point.layers, bidirectional=point.bidirectional
         )
         assert parameters  # the cell and its options exist
-        least = [points.floor(point, one, "bfloat16", PEAKS) for one in points.OPERATIONS]
+        least = [points.floor(point, one, "bfloat16", PEAKS) for one in tables.OPERATIONS]
         assert all(0 < one["bytes"] < 1e5 and 0 < one["flops"] < 1e5 for one in least)
         assert sorted(one["bytes"] for one in least) == [one["bytes"] for one in least]
 
@@ -49,15 +50,15 @@ def test_a_report_keeps_other_text(tmp_path: Path) -> None:
     rows = [row | {"operations": {"forward": times}}, row | {"left out": "the time was over"}]
     (tmp_path / "run.json").write_text(json.dumps(run_of(rows)))
     page = tmp_path / "benchmarks.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    page.write_text("before\n{}\nold\n{}\nafter\n".format(*report.MARKERS))
     report.write(tmp_path / "run.json", tmp_path)
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| lstm 10×2×3×4, tf32 | 1.000 | 100.00 | 3.00 | 0.500 (bytes) | 2.0 |" in text
+    assert "| lstm 10×2×3×4, tf32 | 1 | 100 | 3.00 | 0.5 (bytes) | 2.00 |" in text
     assert "cuDNN takes 3.00 × as long" in text
-    assert "| sgd, 2 M weights, normrnn | 2.000 | 50 % |" in text
+    assert "| sgd, 2 M weights, normrnn | 2 | 50% |" in text
     assert "- lstm 10×2×3×4, tf32: the time was over" in text
     page.write_text("no markers")
     with pytest.raises(ValueError, match="expected one <!-- gpu:begin -->"):
@@ -66,7 +67,7 @@ def test_a_report_keeps_other_text(tmp_path: Path) -> None:
 
 def test_the_page_has_a_place_for_it() -> None:
     page = (report.DOCS / "benchmarks.md").read_text(encoding="utf-8")
-    assert page.count(report.BEGIN) == page.count(report.END) == 1
+    assert [page.count(marker) for marker in report.MARKERS] == [1, 1]
 
 
 def test_without_a_gpu_it_says_so(

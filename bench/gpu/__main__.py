@@ -18,6 +18,7 @@ from typing import Any
 import normrnn as nr
 from bench import machine
 from bench.gpu import points, report
+from bench.tables import OPERATIONS
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -100,7 +101,7 @@ def measure_point(point: Any, precision: str, peaks: dict[str, float]) -> dict[s
         # Of a million units of ReLU a few are so near 0 that rounding switches them.
         if not apart[worst] <= (10 if point.cell == "rnn_relu" else 1) * bound:
             return row | {"failed": f"{worst} differs by {apart[worst]:.1e}"}
-        for operation in points.OPERATIONS:
+        for operation in OPERATIONS:
             calls = {"normrnn": own[operation], "cudnn": peer[operation]}
             times = timing.side_by_side(calls, 0.1)
             row["operations"][operation] = {

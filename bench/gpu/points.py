@@ -5,7 +5,6 @@ from __future__ import annotations
 from bench.points import Point
 from bench.suite import DEEPBENCH, PUBLIC
 
-OPERATIONS = ("forward", "tape", "train")
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 POINTS = {"public": [*PUBLIC, Point("lstm", 1024, 16, 768, 768)], "deepbench": DEEPBENCH}
 QUICK = {"public": [Point("lstm", 25, 16, 64, 64), Point("gru", 50, 8, 32, 64)]}

@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-from bench.gpu.points import OPERATIONS
+from bench import tables
 from bench.points import Point
+from bench.report import DOCS, put_between
 
-DOCS = Path(__file__).parents[2] / "docs"
-BEGIN, END = "<!-- gpu:begin -->", "<!-- gpu:end -->"
-NAMES = {
-    "forward": "Forward, inference",
-    "tape": "Forward with tape",
-    "train": "Forward + backward",
-}
+MARKERS = "<!-- gpu:begin -->", "<!-- gpu:end -->"
 
 
 def write(result: Path, docs: Path = DOCS) -> None:
     """Rewrite the GPU part of docs/benchmarks.md; other text is kept."""
     data = json.loads(result.read_text(encoding="utf-8"))
-    page = docs / "benchmarks.md"
-    text = page.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"docs/benchmarks.md: expected one {BEGIN} and one {END} after it")
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n\n{markdown(data)}\n\n{END}{after}", encoding="utf-8")
+    put_between(MARKERS, markdown(data), docs / "benchmarks.md")
 
 
 def markdown(data: dict[str, Any]) -> str:
     """Return all tables of a run."""
     parts = [header(data["machine"])]
-    for operation in OPERATIONS:
+    for operation, name in tables.OPERATIONS.items():
         rows = [one for one in data["rows"] if operation in one.get("operations", {})]
         if rows:
-            parts += [f"### {NAMES[operation]}", table(rows, operation)]
+            parts += [f"### {name}", side_by_side(rows, operation)]
     parts += ["### The update", updates(data["updates"])]
     absent = [one for one in data["rows"] if "operations" not in one or "failed" in one]
     if absent:
@@ -69,30 +57,34 @@ def name_of(row: dict[str, Any]) -> str:
     return f"{point.cell} {shape}{more}, {row['precision']}"
 
 
-def table(rows: list[dict[str, Any]], operation: str) -> str:
-    """Return one operation's rows, and the geometric mean of the ratios."""
-    lines = ["| point (T×B×I×H), operands | ms | µs a step | cuDNN × | floor, ms | gap |"]
-    lines.append("|---|---|---|---|---|---|")
-    logs = []
+def side_by_side(rows: list[dict[str, Any]], operation: str) -> str:
+    """Tabulate one operation's rows, and say the geometric mean of the ratios."""
+    lines = [["T×B×I×H, operands", "ms", "µs a step", "× cuDNN", "floor, ms", "gap"]]
+    ratios = []
     for row in rows:
         times = row["operations"][operation]
         ms, ratio = times["normrnn"], times["cudnn"] / times["normrnn"]
-        least = max(times["floor"].values())
-        kind = max(times["floor"], key=times["floor"].get)
-        logs.append(math.log(ratio))
+        kind, least = max(times["floor"].items(), key=lambda one: one[1])
+        ratios.append(ratio)
         lines.append(
-            f"| {name_of(row)} | {ms:.3f} | {1e3 * ms / row['point'][1]:.2f} | {ratio:.2f} | "
-            f"{least:.3f} ({kind}) | {ms / least:.1f} |"
+            [
+                name_of(row),
+                tables.digits(ms),
+                tables.digits(1e3 * ms / row["point"][1]),
+                tables.times(ratio),
+                f"{tables.digits(least)} ({kind})",
+                tables.times(ms / least),
+            ]
         )
-    mean = math.exp(sum(logs) / len(logs))
-    return "\n".join(lines) + f"\n\nGeometric mean: cuDNN takes {mean:.2f} × as long."
+    mean = tables.times(tables.geometric_mean(ratios))
+    return f"{tables.table(lines)}\n\nGeometric mean: cuDNN takes {mean} × as long."
 
 
 def updates(rows: list[dict[str, Any]]) -> str:
-    """Return the update's table."""
-    lines = ["| update | ms | of the bandwidth |", "|---|---|---|"]
+    """Tabulate the update."""
+    lines = [["", "ms", "of the bandwidth"]]
     for row in rows:
         for name, ms in row["times"].items():
             what = f"{row['rule']}, {row['size'] / 1e6:.0f} M weights, {name}"
-            lines.append(f"| {what} | {ms:.3f} | {100 * row['floor'] / ms:.0f} % |")
-    return "\n".join(lines)
+            lines.append([what, tables.digits(ms), f"{row['floor'] / ms:.0%}"])
+    return tables.table(lines)

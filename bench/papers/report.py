@@ -34,14 +34,14 @@ with two symbols among distractors, whose order is asked for at the end. Plain S
 paper finds that only clipping with Ω solves the task every time up to 200 steps, given up to five
 million updates. Solved: 99 % of 10,000 fresh sequences.
 
-The same here with 40,000 to 300,000 updates at most. Clipped and with Ω every run finds the solution
-up to 150 steps; at 200 one of four does, and of the others, after 300,000 updates, one was at 0.61
-and two still at chance, a quarter. Clipping alone finds it in three of six runs up to 100 steps, in
-none of more steps; Ω alone in one of all its runs, plain SGD in none. So the ways rank as in the
-paper, but that Ω with clipping solves 200 steps every time is not shown here. Budgets differ, and
-are smaller without Ω: the third run clipped and with Ω at 100 steps was at chance after 40,000 and
-was then given 150,000, while runs without both had 150,000 at most. A run that did not solve it
-says nothing of more updates.
+The same here with 40,000 to 300,000 updates at most. Clipped and with Ω every run finds the
+solution up to 150 steps; at 200 one of four does, and of the others, after 300,000 updates, one was
+at 0.61 and two still at chance, a quarter. Clipping alone finds it in three of six runs up to 100
+steps, in none of more steps; Ω alone in one of all its runs, plain SGD in none. So the ways rank as
+in the paper, but that Ω with clipping solves 200 steps every time is not shown here. Budgets
+differ, and are smaller without Ω: the third run clipped and with Ω at 100 steps was at chance after
+40,000 and was then given 150,000, while runs without both had 150,000 at most. A run that did not
+solve it says nothing of more updates.
 """
 
 ADDING = """

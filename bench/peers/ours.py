@@ -43,7 +43,9 @@ def prepare_update(problem: UpdateProblem, threads: int) -> dict[str, Call]:
     state = nr.init_state(rule, params)
 
     def update() -> nr.optimize.UpdateInfo:
-        return nr.update(params, grads, state, rule=rule, penalty=penalty)
+        return nr.update(
+            params, grads, state, rule=rule, penalty=penalty, check_finite=point.check_finite
+        )
 
     return {"update": Call(update, lambda _: dict(params))}
 

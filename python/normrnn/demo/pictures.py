@@ -6,20 +6,18 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from normrnn.demo.report import WEIGHTS, Array, Run
+from normrnn.plots._style import COLORS, axes_for, log_limits
 
-# Okabe and Ito's colours, told apart with any kind of colour vision.
-COLORS = ("#D55E00", "#0072B2")  # vermilion: λ = 0; blue: L2
-GREY = "#555555"
+RUN_COLORS = COLORS[1], COLORS[0]  # λ = 0, and L2
 
 
 def text(runs: Sequence[Run], output: Path) -> None:
     """Draw the gradient through time, and the weights' norms over training."""
     figure, (left, right) = _two_panels()
     _gradient_panel(left, runs, "characters before the loss", "nats")
-    for run, color in zip(runs, COLORS, strict=True):
+    for run, color in zip(runs, RUN_COLORS, strict=True):
         for (name, symbol), style in zip(WEIGHTS.items(), ("-", "--"), strict=True):
             label = f"{_math(symbol)}, {run.label}"
             right.plot(run.norms[name], style, color=color, label=label)
@@ -31,7 +29,7 @@ def text(runs: Sequence[Run], output: Path) -> None:
     )
     right.set_ylim(bottom=0)
     right.legend(frameon=False)
-    _save(figure, output)
+    figure.savefig(output, format="png")
 
 
 def sunspots(
@@ -44,7 +42,7 @@ def sunspots(
     """Draw forecasts [T] of each run beside what was measured, and the gradient through time."""
     figure, (left, right) = _two_panels()
     left.plot(years, measured, "o", color="black", markersize=3.5, label="measured")
-    for run, forecast, color in zip(runs, forecasts, COLORS, strict=True):
+    for run, forecast, color in zip(runs, forecasts, RUN_COLORS, strict=True):
         left.plot(years, forecast, color=color, label=f"{run.label}: RMSE {run.held_out:.1f}")
     left.set(
         title="Held-out years, each forecast from those before it",
@@ -56,42 +54,29 @@ def sunspots(
     left.set_ylim(low, high + 0.15 * (high - low))  # room for the legend
     left.legend(frameon=False, ncols=3, loc="upper center", fontsize="small")
     _gradient_panel(right, runs, "years before the loss", "scaled squared error")
-    _save(figure, output)
+    figure.savefig(output, format="png")
 
 
 def _gradient_panel(axes: Axes, runs: Sequence[Run], xlabel: str, unit: str) -> None:
-    for run, color in zip(runs, COLORS, strict=True):
+    for run, color in zip(runs, RUN_COLORS, strict=True):
         before = np.arange(len(run.h_norm))[::-1]
-        axes.semilogy(before, run.h_norm, color=color, label=run.label)
+        axes.plot(before, run.h_norm, color=color, label=run.label)
     axes.set(
         title="Gradient on its way back through time",
         xlabel=xlabel,
         ylabel=rf"$\|\partial L/\partial h_t\|_2$ ({unit})",
         xlim=(len(runs[0].h_norm) - 1, 0),  # time runs to the right, as everywhere
     )
-    # Whole decades: a log axis of less than two would label every other line in between.
-    norms = np.concatenate([run.h_norm for run in runs])
-    decades = np.log10(norms[norms > 0])
-    axes.set_ylim(10 ** np.floor(decades.min()), 10 ** np.ceil(decades.max()))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    log_limits(axes, np.concatenate([run.h_norm for run in runs]))
     axes.legend(frameon=False)
 
 
 def _two_panels() -> tuple[Figure, tuple[Axes, Axes]]:
     figure = Figure(figsize=(11, 4.4), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#dddddd", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.tick_params(color=GREY)
-    return figure, (left, right)
+    return figure, (axes_for(left), axes_for(right))
 
 
 def _math(symbol: str) -> str:
     """Typeset ‖W_hh‖ as mathematics."""
     return "$\\|W_{" + symbol.strip("‖").split("_")[1] + "}\\|_F$"
-
-
-def _save(figure: Figure, output: Path) -> None:
-    figure.savefig(output, format="png")
