@@ -59,6 +59,7 @@ class Run:
         names = [n for n in row.contenders if self.wanted is None or n in self.wanted | {"normrnn"}]
         ready: dict[str, tuple[Worker, dict[str, float]]] = {}
         excuses: dict[str, str] = {}
+        peaks: dict[str, float] = {}
         for name in names:
             if out_of_time:
                 excuses[name] = "not measured: the time was up"
@@ -66,7 +67,7 @@ class Run:
             try:
                 worker = team.worker(name, row.contenders[name])
                 if name == "normrnn":
-                    self._peaks(worker, row.threads)
+                    peaks = self._peaks(worker, row.threads)
                 ready[name] = worker, worker.ask("prepare", row.point, row.operations)
             except UnableError as error:
                 excuses[name] = self._excuse(name, row, error)
@@ -76,7 +77,7 @@ class Run:
             some = {n: (w, e[operation]) for n, (w, e) in ready.items() if operation in e}
             lacking = {n: "inference only" for n in ready if n not in some}
             samples, lost = self._turns(row, some, operation, left / len(row.operations))
-            entry = describe(row, operation, samples, excuses | lacking | lost)
+            entry = describe(row, operation, samples, excuses | lacking | lost, peaks)
             if operation == "tape" and "normrnn" in ready:
                 entry["tape_bytes"] = ready["normrnn"][0].ask("tape_bytes")
                 entry["tape_bytes_needed"] = row.point.tape_bytes
@@ -107,11 +108,13 @@ class Run:
             self.mistakes.append(f"{name}, {title(row.point)}: {error}")
         return str(error)
 
-    def _peaks(self, worker: Worker, threads: int) -> None:
-        """Measure the peaks again; the best counts, for what else runs can only lower it."""
+    def _peaks(self, worker: Worker, threads: int) -> dict[str, float]:
+        """Measure the peaks again; the run's are the highest, for what else runs can only lower."""
         known = self.data["machine"]["peaks"].setdefault(str(threads), {})
-        for name, value in worker.ask("peaks").items():
+        peaks: dict[str, float] = worker.ask("peaks")
+        for name, value in peaks.items():
             known[name] = max(value, known.get(name, 0.0))
+        return peaks
 
 
 def describe(
@@ -119,8 +122,12 @@ def describe(
     operation: str,
     samples: dict[str, list[float]],
     excuses: dict[str, str],
+    peaks: dict[str, float],
 ) -> dict[str, Any]:
-    """Write down one operation of a row, with ratios of the peers' medians to normrnn's."""
+    """Write down one operation of a row, with ratios of the peers' medians to normrnn's.
+
+    Peaks are those measured just before it.
+    """
     results: dict[str, Any] = {name: summary(times) for name, times in samples.items()}
     results |= {name: {"why": why} for name, why in excuses.items()}
     entry: dict[str, Any] = {
@@ -133,7 +140,7 @@ def describe(
     if isinstance(row.point, Point):
         entry["flops"] = FLOPS[operation] * row.point.flops
     else:
-        entry["bytes"] = row.point.bytes
+        entry |= {"bytes": row.point.bytes, "bandwidth": peaks.get("bandwidth")}
     ours = results.get("normrnn", {}).get("median")
     others = {n: r["median"] for n, r in results.items() if n != "normrnn" and "median" in r}
     if ours and others:
@@ -143,13 +150,18 @@ def describe(
 
 
 def set_fractions(data: dict[str, Any]) -> None:
-    """Set beside every row which fraction of the run's highest peak normrnn reached."""
+    """Set beside every row which fraction normrnn reached.
+
+    Of the run's highest rate of multiply-adds, or for an update of the bandwidth just before it:
+    memory is shared with whoever else is on the machine, and by turns twice as fast.
+    """
     for entry in data["rows"]:
         median = entry["results"].get("normrnn", {}).get("median")
-        if median:
-            work, of = ("flops", "flops") if "flops" in entry else ("bytes", "bandwidth")
-            peak = data["machine"]["peaks"][str(entry["threads"])][of]
-            entry["fraction"] = entry[work] / median / peak
+        if median and "flops" in entry:
+            peak = data["machine"]["peaks"][str(entry["threads"])]["flops"]
+            entry["fraction"] = entry["flops"] / median / peak
+        elif median:
+            entry["fraction"] = entry["bytes"] / median / entry["bandwidth"]
 
 
 def summary(times: list[float]) -> dict[str, Any]:

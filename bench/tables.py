@@ -45,8 +45,8 @@ def header(data: dict[str, Any]) -> str:
     return (
         f"{machine['date']}, {machine['cpu']}, {machine['cores']} cores, {machine['system']}; "
         f"{threads} threads, target {machine['target']}, {machine['compiler']}, commit "
-        f"{machine['commit']}. Peaks measured in the same run: {flops:.0f} GFLOP/s of float32 "
-        f"multiply-adds, {bandwidth:.0f} GB/s over a plain update's three streams.\n\n"
+        f"{machine['commit']}. Highest rates measured in the same run: {flops:.0f} GFLOP/s of "
+        f"float32 multiply-adds, {bandwidth:.0f} GB/s over a plain update's three streams.\n\n"
         f"{', '.join(found)}." + (f" Absent: {'; '.join(missing)}." if missing else "") + "\n\n"
         "Times are medians of normrnn's, U x inside. A peer's column says how many times as long "
         "it took; the best peer's is bold, and a dash says that it cannot do the row."

@@ -114,15 +114,19 @@ def test_a_run_is_measured_in_processes_and_reported(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "run.json"
-    options = ["--quick", "--groups", "call", "--peers", "numpy", "--threads", "1"]
+    options = ["--quick", "--groups", "call", "update", "--peers", "numpy", "--threads", "1"]
     options += ["--repeats", "1", "--seconds", "60", "--output", str(output)]
     assert command.main(options) == 0
     assert "numpy: " + np.__version__ in capfd.readouterr().out
     data = json.loads(output.read_text())
-    assert [row["operation"] for row in data["rows"]] == ["forward", "train"]
+    assert [row["operation"] for row in data["rows"]] == ["forward", "train"] + 4 * ["update"]
     for row in data["rows"]:
         ours, theirs = row["results"]["normrnn"], row["results"]["numpy"]
         assert ours["q1"] <= ours["median"] <= ours["q3"]
+        if row["group"] == "update":
+            assert row["fraction"] == pytest.approx(
+                row["bytes"] / ours["median"] / row["bandwidth"], rel=1e-2
+            )
         assert row["ratios"]["numpy"] == pytest.approx(theirs["median"] / ours["median"], rel=1e-2)
     assert data["machine"]["peaks"]["1"]["flops"] > 1e8
 
@@ -163,7 +167,7 @@ def made_up() -> dict:
             half = 2 * flops / peaks["flops"]
             some = {n: [half * k for k in ks] for n, ks in slower.items() if n in row.contenders}
             excuses = {"jax": "not installed (jax)"} if "jax" in row.contenders else {}
-            data["rows"].append(run.describe(row, operation, some, excuses))
+            data["rows"].append(run.describe(row, operation, some, excuses, peaks))
     data["rows"][1] |= {"tape_bytes": 3_000_000, "tape_bytes_needed": 2_000_000}
     return data
 
