@@ -13,6 +13,34 @@ constexpr const char* kStatePenalties[] = {"activity_l1", "activity_l2",     "ar
 
 }  // namespace
 
+void take_dims(const Dims& x, bool batch_first, Shape& shape) {
+  shape.times = x[batch_first ? 1 : 0];
+  shape.batch = x[batch_first ? 0 : 1];
+  const Dims expected = sequence_dims(shape, batch_first, shape.input);
+  if (x != expected) {
+    refuse_value("x", "shape " + text_of(expected) + ", its last length that of weight_ih_l0",
+                 text_of(x));
+  }
+}
+
+std::vector<int64_t> lengths_in(const py::object& given, const Shape& shape) {
+  if (given.is_none()) return {};
+  const py::array array = input<int64_t>("lengths", given, {py::ssize_t(shape.batch)});
+  const std::vector<int64_t> lengths(data<int64_t>(array), data<int64_t>(array) + shape.batch);
+  for (int64_t b = 0; b < shape.batch; ++b) {
+    if (lengths[size_t(b)] >= 0 && lengths[size_t(b)] <= shape.times) continue;
+    refuse_value("lengths", "values from 0 to " + std::to_string(shape.times) + ", the steps of x",
+                 std::to_string(lengths[size_t(b)]) + " at index " + std::to_string(b));
+  }
+  return lengths;
+}
+
+void check_second_state(const char* name, const py::object& given, const Layout& net) {
+  if (net.cell.states > 1 || given.is_none()) return;
+  refuse_type(name, "None for the cell '" + net.cell.name + "', which has one state",
+              type_of(given));
+}
+
 Dropout dropout_in(const py::object& object, const py::object& seed, bool training,
                    const Layout& net, bool frozen, bool need_grad) {
   Dropout dropout;

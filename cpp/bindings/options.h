@@ -5,6 +5,15 @@
 
 namespace normrnn::bindings {
 
+// Sets the steps and sequences of x, and refuses it where its width is not that of weight_ih_l0.
+void take_dims(const Dims& x, bool batch_first, Shape& shape);
+
+// [B], each from 0 to the steps of x; empty where left out.
+std::vector<int64_t> lengths_in(const py::object& given, const Shape& shape);
+
+// Refuses c0 or dc_n, the argument `name`, for a cell with one state.
+void check_second_state(const char* name, const py::object& given, const Layout& net);
+
 // What nr.Dropout holds, as functional.forward hands it over: its probabilities, already checked,
 // and per_sequence; here against the cell and the call.
 Dropout dropout_in(const py::object& object, const py::object& seed, bool training,

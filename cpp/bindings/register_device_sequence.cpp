@@ -60,10 +60,7 @@ cuda::Precision precision_in(const py::object& given, const Layout& net) {
 template <class T>
 std::vector<DeviceView> read_states(const char* const (&names)[2], const py::object& h,
                                     const py::object& c, const Layout& net, DeviceScope& scope) {
-  if (net.cell.states < 2 && !c.is_none()) {
-    refuse_type(names[1], "None for the cell '" + net.cell.name + "', which has one state",
-                type_of(c));
-  }
+  check_second_state(names[1], c, net);
   std::vector<DeviceView> views(size_t(net.cell.states));
   const py::object* given[] = {&h, &c};
   for (int s = 0; s < net.cell.states && s < 2; ++s) {
@@ -78,21 +75,6 @@ std::vector<const T*> pointers(const std::vector<DeviceView>& views) {
   std::vector<const T*> all;
   for (const DeviceView& view : views) all.push_back(static_cast<const T*>(view.data));
   return all;
-}
-
-std::vector<int64_t> lengths_in(const py::object& given, const Shape& shape) {
-  std::vector<int64_t> lengths(size_t(shape.batch), shape.times);
-  if (given.is_none()) return lengths;
-  const py::array array = input<int64_t>("lengths", given, {py::ssize_t(shape.batch)});
-  for (int64_t b = 0; b < shape.batch; ++b) {
-    const int64_t length = lengths[size_t(b)] = data<int64_t>(array)[b];
-    if (length < 0 || length > shape.times) {
-      refuse_value("lengths",
-                   "values from 0 to " + std::to_string(shape.times) + ", the steps of x",
-                   std::to_string(length) + " at index " + std::to_string(b));
-    }
-  }
-  return lengths;
 }
 
 struct ForwardOptions {
@@ -110,13 +92,7 @@ py::tuple forward_of(DeviceNetwork net, const DeviceView& x, const ForwardOption
     refuse_value("x", sequence_rank(options.batch_first), "shape " + text_of(x.dims));
   }
   Shape& shape = net.shape;
-  shape.times = x.dims[options.batch_first ? 1 : 0];
-  shape.batch = x.dims[options.batch_first ? 0 : 1];
-  const Dims expected = sequence_dims(shape, options.batch_first, shape.input);
-  if (x.dims != expected) {
-    refuse_value("x", "shape " + text_of(expected) + ", its last length that of weight_ih_l0",
-                 text_of(x.dims));
-  }
+  take_dims(x.dims, options.batch_first, shape);
   const auto initial = read_states<T>({"h0", "c0"}, options.h0, options.c0, net, scope);
   std::vector<int64_t> lengths = lengths_in(options.lengths, shape);
   ForwardCall<T> call;
@@ -126,7 +102,7 @@ py::tuple forward_of(DeviceNetwork net, const DeviceView& x, const ForwardOption
       net, [&](int i) { return static_cast<const T*>(net.arrays[size_t(i)].data); });
   call.x = static_cast<const T*>(x.data);
   call.batch_first = options.batch_first;
-  if (!options.lengths.is_none()) call.lengths = lengths.data();
+  if (!lengths.empty()) call.lengths = lengths.data();
   call.initial = pointers<T>(initial);
   const SharedArray y =
       make_on<T>(scope, sequence_dims(shape, options.batch_first, shape.directions * shape.hidden));
@@ -143,6 +119,7 @@ py::tuple forward_of(DeviceNetwork net, const DeviceView& x, const ForwardOption
   without_gil([&] { tape = cuda::forward(call, options.precision, scope.stream()); });
   py::object handle = py::none();
   if (tape) {
+    if (lengths.empty()) lengths.assign(size_t(shape.batch), shape.times);
     handle = py::cast(std::make_unique<DeviceTape>(
         DeviceTape{scope.stream_owner(), std::move(net), options.batch_first, scope.stream().device,
                    std::move(lengths), options.library, std::move(tape)}));

@@ -40,10 +40,7 @@ struct Frozen {
 template <class T>
 std::vector<py::array> read_states(const char* const (&names)[2], const py::object& h,
                                    const py::object& c, const Network& net) {
-  if (net.cell.states < 2 && !c.is_none()) {
-    refuse_type(names[1], "None for the cell '" + net.cell.name + "', which has one state",
-                type_of(c));
-  }
+  check_second_state(names[1], c, net);
   std::vector<py::array> arrays(size_t(net.cell.states));
   const py::object* given[] = {&h, &c};
   for (int s = 0; s < net.cell.states && s < 2; ++s) {
@@ -102,26 +99,9 @@ py::tuple forward_of(Network net, const Frozen* frozen, const py::object& x_obje
                      int threads) {
   const py::array x = input_of_rank<T>("x", x_object, 3, sequence_rank(batch_first));
   Shape& shape = net.shape;
-  shape.times = x.shape(batch_first ? 1 : 0);
-  shape.batch = x.shape(batch_first ? 0 : 1);
-  if (x.shape(2) != shape.input) {
-    Dims expected = sequence_dims(shape, batch_first, shape.input);
-    refuse_value("x", "shape " + text_of(expected) + ", its last length that of weight_ih_l0",
-                 text_of(dims_of(x)));
-  }
+  take_dims(dims_of(x), batch_first, shape);
   const std::vector<py::array> initial = read_states<T>({"h0", "c0"}, h0, c0, net);
-  py::array lengths;
-  if (!lengths_object.is_none()) {
-    lengths = input<int64_t>("lengths", lengths_object, {py::ssize_t(shape.batch)});
-    for (int64_t b = 0; b < shape.batch; ++b) {
-      const int64_t length = data<int64_t>(lengths)[b];
-      if (length < 0 || length > shape.times) {
-        refuse_value("lengths",
-                     "values from 0 to " + std::to_string(shape.times) + ", the steps of x",
-                     std::to_string(length) + " at index " + std::to_string(b));
-      }
-    }
-  }
+  const std::vector<int64_t> lengths = lengths_in(lengths_object, shape);
   py::array_t<T> y = make<T>(sequence_dims(shape, batch_first, shape.directions * shape.hidden));
   ForwardCall<T> call;
   call.cell = net.cell.name;
@@ -130,7 +110,7 @@ py::tuple forward_of(Network net, const Frozen* frozen, const py::object& x_obje
   if (frozen) call.packed = frozen->packed<T>();
   call.x = data<T>(x);
   call.batch_first = batch_first;
-  if (!lengths_object.is_none()) call.lengths = data<int64_t>(lengths);
+  if (!lengths.empty()) call.lengths = lengths.data();
   call.initial = pointers<T>(initial);
   call.y = y.mutable_data();
   py::tuple states(static_cast<size_t>(net.cell.states));
