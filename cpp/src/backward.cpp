@@ -18,7 +18,7 @@ namespace {
 using cpu::ColumnBlock;
 
 // Gates of d_gates, by place: the first G (what the input saw), the last G (what W h saw). The
-// first kSplit places belong to the last gates; see Layout in cpu/layer-inl.h.
+// first kSplit places belong to the last gates; see cells/cell.h.
 template <class T>
 int input_blocks(const cpu::CellKernels<T>& cell, int64_t hidden, ColumnBlock* block) {
   const int64_t split = cell.split * hidden, shared = (cell.gates - cell.split) * hidden;

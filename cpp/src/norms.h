@@ -7,7 +7,7 @@
 
 namespace normrnn {
 
-// The place among those that the input saw of a gate; see Layout in cpu/layer-inl.h.
+// The place among those that the input saw of a gate; see cells/cell.h.
 template <class T>
 int place_of_input(const cpu::CellKernels<T>& cell, int gate) {
   const int shared = cell.gates - cell.split;

@@ -62,4 +62,17 @@ using Products = typename ProductsOf<Cell, kHasLayerNorm<Cell>>::Type;
 template <class Cell>
 constexpr bool kNormsState = (Cell::kGates > Products<Cell>::kGates);
 
+// Where a gate stands among all products of a row, and in dL/dgates: split gates' U x parts, shared
+// gates, split gates' W h parts. U's gates are then the first kGates places and W's the last
+// kGates, each without a gap.
+template <class Cell>
+NORMRNN_FN constexpr int place_of_input(int gate) {
+  constexpr int kShared = Cell::kGates - Cell::kSplit;
+  return gate < kShared ? Cell::kSplit + gate : gate - kShared;
+}
+template <class Cell>
+NORMRNN_FN constexpr int place_of_recurrent(int gate) {
+  return Cell::kSplit + gate;
+}
+
 }  // namespace normrnn::NORMRNN_TARGET

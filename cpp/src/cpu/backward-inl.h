@@ -12,7 +12,6 @@ using cpu::Pace;
 template <class Cell, bool kExtras, class T, class E>
 void backward_epilogue(const LayerBackward<T, E>& op, const T* tile, int64_t rows, int64_t panel,
                        int64_t panels, int64_t first, const Clock& clock, int64_t step) {
-  using L = Layout<Cell>;
   constexpr int kL = kLanes<T>;
   for (int64_t m = 0; m < rows; ++m) {
     const int64_t r = first + m;
@@ -79,7 +78,7 @@ void backward_epilogue(const LayerBackward<T, E>& op, const T* tile, int64_t row
                    first_lanes<T>(d, n));  // the operands' own padding is read
         }
       };
-      for (int g = 0; g < Cell::kGates; ++g) put(L::place_of_input(g), d_pre[g]);
+      for (int g = 0; g < Cell::kGates; ++g) put(place_of_input<Cell>(g), d_pre[g]);
       for (int g = 0; g < Cell::kSplit; ++g) put(Cell::kGates + g, d_rec[g]);
     }
     op.norm_parts[i * panels + panel] = sum_lanes<double>(norm[0] + norm[1]);

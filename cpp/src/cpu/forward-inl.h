@@ -45,7 +45,7 @@ void forward_epilogue(const LayerForward<T, E>& op, const T* tile, int64_t rows,
       Vec<T> pre[Cell::kGates], rec[Cell::kSplit + 1], tape[Cell::kTape + 1];
       Vec<T> prev[Cell::kStates], next[Cell::kStates];
       for (int g = 0; g < Cell::kGates; ++g) {
-        pre[g] = load(at + L::place_of_input(g) * L::template kPanel<T>);
+        pre[g] = load(at + place_of_input<Cell>(g) * L::template kPanel<T>);
       }
       for (int g = 0; g < Cell::kSplit; ++g) {
         rec[g] = load(at + (Cell::kGates + g) * L::template kPanel<T>);

@@ -21,13 +21,6 @@ struct Layout {
   static constexpr int kPanel = kUnits * kLanes<T>;  // hidden units in a panel
   template <class T>
   static constexpr int kWidth = kAll * kPanel<T>;
-  // Order in a tile and in d_gates: split gates' x part, shared gates, split gates' rec part.
-  // U's gates are then the first kGates places and W's the last kGates, each without a gap.
-  static constexpr int place_of_input(int gate) {
-    constexpr int kShared = Cell::kGates - Cell::kSplit;
-    return gate < kShared ? Cell::kSplit + gate : gate - kShared;
-  }
-  static constexpr int place_of_recurrent(int gate) { return Cell::kSplit + gate; }
 };
 
 // Steps in the order of the recursion: time t, its packed rows and how many.
@@ -75,7 +68,7 @@ void pack_gates(const T* w, int64_t ld, int64_t k, int64_t hidden, int64_t begin
   constexpr int kWidth = Cell::kGates * kPanel;
   for (int64_t p = begin; p < end; ++p) {
     for (int g = 0; g < Cell::kGates; ++g) {
-      const int place = kRecurrent ? g : L::place_of_input(g);
+      const int place = kRecurrent ? g : place_of_input<Cell>(g);
       for (int u = 0; u < kPanel; u += kLanes<T>) {
         const int64_t unit = p * kPanel + u;
         pack_vector(w + (g * hidden + unit) * ld, ld, hidden - unit, k,
@@ -95,8 +88,8 @@ void pack_bias(const T* bias_ih, const T* bias_hh, int64_t hidden, T* packed) {
     for (int j = 0; j < L::kAll; ++j) out[j * kPanel] = T(0);
     if (unit >= hidden) continue;
     for (int g = 0; g < Cell::kGates; ++g) {
-      if (bias_ih) out[L::place_of_input(g) * kPanel] += bias_ih[g * hidden + unit];
-      if (bias_hh) out[L::place_of_recurrent(g) * kPanel] += bias_hh[g * hidden + unit];
+      if (bias_ih) out[place_of_input<Cell>(g) * kPanel] += bias_ih[g * hidden + unit];
+      if (bias_hh) out[place_of_recurrent<Cell>(g) * kPanel] += bias_hh[g * hidden + unit];
     }
   }
 }

@@ -22,14 +22,6 @@ struct StateTerms {
   int64_t any;            // false: nothing of all this
 };
 
-// Gates in a row of d_gates, by place: input parts of split gates, shared gates, recurrent parts of
-// split gates. U's gates are the first G places and W's the last G, each without a gap.
-template <class Cell>
-NORMRNN_FN constexpr int place_of_input(int gate) {
-  const int shared = Cell::kGates - Cell::kSplit;
-  return gate < shared ? Cell::kSplit + gate : gate - shared;
-}
-
 // One direction of one layer. Plain data: kernels get it by value.
 template <class T>
 struct BackwardOp {

@@ -147,7 +147,7 @@ struct Gradients {
         "d biases", P::kGates, hidden, NORMRNN_LAMBDA(int64_t g, int64_t u) {
           const int64_t at = g * hidden + u;
           if (out.b_ih) out.b_ih[at] = of_place[place_of_input<P>(int(g)) * hidden + u];
-          if (out.b_hh) out.b_hh[at] = of_place[(P::kSplit + g) * hidden + u];
+          if (out.b_hh) out.b_hh[at] = of_place[place_of_recurrent<P>(int(g)) * hidden + u];
         });
   }
 
