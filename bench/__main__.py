@@ -65,8 +65,8 @@ def report(arguments: list[str]) -> int:
     from bench.report import write  # needs matplotlib
 
     parser = argparse.ArgumentParser("python -m bench report", description=write.__doc__)
-    parser.add_argument("result", type=Path, help="a file that `python -m bench` wrote")
-    write(parser.parse_args(arguments).result)
+    parser.add_argument("results", type=Path, nargs="+", help="files that `python -m bench` wrote")
+    write(parser.parse_args(arguments).results)
     return 0
 
 

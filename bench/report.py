@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench import pictures, tables
 
@@ -11,14 +13,40 @@ DOCS = Path(__file__).parents[1] / "docs"
 MARKERS = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
-def write(result: Path, docs: Path = DOCS) -> None:
-    """Rewrite the tables and pictures of docs/benchmarks.md from a run; other text is kept."""
-    data = json.loads(result.read_text(encoding="utf-8"))
+def write(results: Sequence[Path], docs: Path = DOCS) -> None:
+    """Rewrite the tables and pictures of docs/benchmarks.md from a run; other text is kept.
+
+    Peers that only the runs after the first have join its rows, with their ratios to normrnn in
+    their own run: some take an hour to compile what others do at once.
+    """
+    data, *others = (json.loads(result.read_text(encoding="utf-8")) for result in results)
+    for other in others:
+        add_peers(data, other)
     drawn = pictures.draw(data, docs / "pictures")
     shown = "\n\n".join(f"![{caption}](pictures/{name})" for name, caption in drawn.items())
     put_between(
         MARKERS, f"{tables.markdown(data)}\n\n### Pictures\n\n{shown}", docs / "benchmarks.md"
     )
+
+
+def add_peers(data: dict[str, Any], other: dict[str, Any]) -> None:
+    """Add to a run the peers that only another run has."""
+    new = other["peers"].keys() - data["peers"].keys()
+    data["peers"] |= {name: f"{other['peers'][name]} (in a run of its own)" for name in new}
+    rows = {_place(row): row for row in data["rows"]}
+    for theirs in other["rows"]:
+        row = rows.get(_place(theirs))
+        if row is None:
+            continue
+        row["results"] |= {n: result for n, result in theirs["results"].items() if n in new}
+        ratios = {n: ratio for n, ratio in theirs.get("ratios", {}).items() if n in new}
+        if ratios:
+            row["ratios"] = row.get("ratios", {}) | ratios
+            row["best_peer"] = min(row["ratios"], key=row["ratios"].__getitem__)
+
+
+def _place(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["group"], row["title"], row["operation"], row["threads"]
 
 
 def put_between(markers: tuple[str, str], generated: str, page: Path) -> None:

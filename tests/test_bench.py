@@ -180,7 +180,7 @@ def test_a_report_fills_its_part_and_keeps_the_rest(tmp_path: Path) -> None:
     result = tmp_path / "run.json"
     run.save(made_up(), result)
     for _ in range(2):  # the second time it finds what the first has written
-        report.write(result, tmp_path)
+        report.write([result], tmp_path)
         text = page.read_text(encoding="utf-8")
         assert text.startswith(before)
         assert text.endswith(after)
@@ -193,6 +193,22 @@ def test_a_report_fills_its_part_and_keeps_the_rest(tmp_path: Path) -> None:
     for name in ("bench-peak.png", "bench-best.png", "bench-scaling.png"):
         assert f"(pictures/{name})" in text
         assert 20_000 < (tmp_path / "pictures" / name).stat().st_size < 600_000
+
+
+def test_a_peer_joins_with_the_ratios_of_its_own_run() -> None:
+    data, other = made_up(), made_up()
+    other["peers"] = {"torch": "3.0", "fast": "1.0"}
+    for row in other["rows"][:2]:
+        row["results"] = {"torch": {"median": 1.0}, "fast": {"median": 2.0}}
+        row["ratios"] = {"torch": 0.5, "fast": 1.25}
+    other["rows"].append(other["rows"][0] | {"title": "of a row that the first run lacks"})
+    report.add_peers(data, other)
+    assert data["peers"]["torch"] == "2.0"
+    assert data["peers"]["fast"] == "1.0 (in a run of its own)"
+    for row in data["rows"][:2]:
+        assert row["ratios"] == pytest.approx({"torch": 2.0, "numpy": 4.0, "fast": 1.25})
+        assert row["best_peer"] == "fast"
+    assert data["rows"][2:] == made_up()["rows"][2:]
 
 
 @pytest.mark.parametrize("text", ["none", "<!-- b --> <!-- a -->", "<!-- a -->", ""])
