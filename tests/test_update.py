@@ -178,6 +178,69 @@ def test_a_gradient_that_is_not_finite(
     assert arguments["state"]["step"] == 2
 
 
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        {"weight_hh_l0[*]": nr.L2(0.1)},
+        {"weight_hh_l0[n]": nr.Prox(nr.L1(0.1))},
+        nr.GroupLasso(0.1, groups="gates"),
+        {"weight_hh_l0[*]": [nr.L2(0.1), nr.Prox(nr.NuclearNorm(0.1))]},
+    ],
+    ids=["each gate", "one gate", "groups of gates", "matrices"],
+)
+@pytest.mark.parametrize("index", [(0, 1), (9, 2), (14, 4)])
+def test_a_gradient_of_gates_that_is_not_finite(penalty: Any, index: tuple[int, int]) -> None:
+    """The index is that in the whole parameter, whatever it is divided into."""
+    rule = nr.SGD(0.1)
+    arguments = whole_problem() | {"rule": rule, "penalty": penalty}
+    arguments["grads"]["weight_hh_l0"][index] = np.nan
+    text = f"grads['weight_hh_l0']: expected finite values, got nan at index {index}"
+    assert_refused(arguments, FloatingPointError, text)
+    arguments["grads"]["weight_hh_l0"][index] = 0
+    arguments["grads"]["bias_hh_l0"][11] = np.inf
+    arguments["penalty"] = {"bias_hh_l0[*]": nr.L2(0.1)}
+    text = "grads['bias_hh_l0']: expected finite values, got inf at index (11,)"
+    assert_refused(arguments, FloatingPointError, text)
+
+
+HALF = {"float32": "1.7014117331926443e+38", "float64": "8.988465674311579e+307"}
+
+
+@pytest.mark.parametrize(
+    ("change", "argument"),
+    [
+        (lambda big: {"penalty": nr.L2(big)}, "penalty of 'weight_ih_l0'"),
+        (lambda big: {"penalty": {"weight_hy": nr.Prox(nr.L2(big))}}, "penalty of 'weight_hy'"),
+        (lambda big: {"penalty": nr.L1(lambda step: big)}, "penalty of 'weight_ih_l0'"),
+        (lambda big: {"penalty": nr.ElasticNet(0.1, big)}, "penalty of 'weight_ih_l0'"),
+        (
+            lambda big: {"penalty": nr.GroupLasso(big, weights=np.ones(1), groups="matrix")},
+            "penalty of groups",
+        ),
+        (lambda big: {"rule": nr.SGD(big)}, "rule"),
+    ],
+    ids=["L2", "prox", "schedule", "elastic net", "groups", "rule"],
+)
+@pytest.mark.parametrize("big", [1e300, 2e38])
+def test_numbers_that_float32_cannot_hold_twice(change: Any, argument: str, big: float) -> None:
+    """They would be infinite, and NaN times a weight of 0."""
+    arguments = whole_problem() | change(big)
+    text = f"{argument}: expected numbers of at most {HALF['float32']} for float32, got {big}"
+    assert_refused(arguments, ValueError, text)
+    params = {"w": np.zeros(3)}  # in float64 there is nothing wrong with them
+    nr.update(params, {"w": np.ones(3)}, rule=nr.SGD(0.1), penalty=nr.L2(big))
+    np.testing.assert_array_equal(params["w"], -0.1)
+
+
+def test_the_largest_numbers() -> None:
+    for dtype, text in HALF.items():
+        params = {"w": np.array([0.0, 1e-30], dtype)}
+        grads = {"w": np.zeros(2, dtype)}
+        for penalty in (nr.L2(float(text)), nr.Prox(nr.L2(float(text))), nr.L1(float(text))):
+            nr.update(params, grads, rule=nr.SGD(1e-9), penalty=penalty)
+            assert np.isfinite(params["w"]).all()
+
+
 def test_what_was_loaded_from_a_file(tmp_path: Path) -> None:
     """A file's own mapping makes its arrays anew at each look: what is written would be lost."""
     params, grads, rule = {"w": np.ones(3)}, {"w": np.ones(3)}, nr.Momentum(0.1)

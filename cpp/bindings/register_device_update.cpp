@@ -64,7 +64,7 @@ std::shared_ptr<DeviceArray> update_of(const py::list& tensors, UpdateCall<T> ca
     for (int s = 0; s < slots; ++s) at.slot[s] = take(kSlot + s, slot_arrays[size_t(s)], false);
     if (!tensor[4].is_none()) {
       const auto penalty = py::reinterpret_borrow<py::tuple>(tensor[4]);
-      read_penalty(penalty, at);
+      read_penalty(name, penalty, at);
       if (!penalty[2].is_none()) at.center = take(kCenter, penalty[2], true);
       if (!penalty[3].is_none()) at.factor = take(kFactor, penalty[3], true);
     }

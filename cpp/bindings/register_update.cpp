@@ -9,7 +9,7 @@
 namespace normrnn::bindings {
 namespace {
 
-// tensors: see update_options.h.
+// tensors: see update_options.h; each is followed by the row of the parameter that it begins with.
 template <class T>
 py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_scalars,
                     const std::vector<double>& group_strength, const Clip& clip, bool check_finite,
@@ -21,6 +21,7 @@ py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_
   std::vector<Span> spans;
   std::vector<std::string> names;
   std::vector<Dims> shapes;
+  std::vector<int64_t> first_rows;
   constexpr bool kFloat32 = std::is_same_v<T, float>;
   for (const py::handle& item : tensors) {
     const auto tensor = py::reinterpret_borrow<py::tuple>(item);
@@ -62,7 +63,7 @@ py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_
     };
     if (!tensor[4].is_none()) {
       const auto penalty = py::reinterpret_borrow<py::tuple>(tensor[4]);
-      read_penalty(penalty, at);
+      read_penalty(name, penalty, at);
       at.center = optional(kCenter, penalty[2]);
       at.factor = optional(kFactor, penalty[3]);
     }
@@ -70,6 +71,7 @@ py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_
     at.pull = optional(kPull, tensor[6]);
     call.tensors.push_back(at);
     shapes.push_back(dims);
+    first_rows.push_back(tensor[7].cast<int64_t>());
   }
   refuse_overlap(spans, names);
 
@@ -82,6 +84,7 @@ py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_
     for (size_t d = index.size(); d-- > 0; rest /= shapes[bad.tensor][d]) {
       index[d] = rest % shapes[bad.tensor][d];
     }
+    if (!index.empty()) index[0] += first_rows[bad.tensor];
     const std::string message = label(kGrad, names[bad.tensor]) + ": expected finite values, got " +
                                 py::str(py::float_(bad.value)).cast<std::string>() + " at index " +
                                 text_of(index);

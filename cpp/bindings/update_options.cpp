@@ -1,6 +1,7 @@
 #include "update_options.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace normrnn::bindings {
 
@@ -33,6 +34,16 @@ void refuse_overlap(std::vector<Span>& spans, const std::vector<std::string>& na
 
 namespace {
 
+// Kernels take numbers twice (2 strength w), and infinity times a weight of 0 is NaN.
+template <class T>
+void refuse_beyond(const std::string& name, double value) {
+  constexpr double kMost = double(std::numeric_limits<T>::max()) / 2;
+  if (std::abs(value) <= kMost) return;
+  const auto text = [](double number) { return py::str(py::float_(number)).cast<std::string>(); };
+  const std::string dtype = sizeof(T) == 4 ? "float32" : "float64";
+  refuse_value(name, "numbers of at most " + text(kMost) + " for " + dtype, text(value));
+}
+
 template <class T>
 void copy_scalars(const std::string& name, const py::handle& values, T* out) {
   const auto scalars = py::reinterpret_borrow<py::sequence>(values);
@@ -41,7 +52,11 @@ void copy_scalars(const std::string& name, const py::handle& values, T* out) {
                  std::to_string(scalars.size()));
   }
   std::fill_n(out, kMaxScalars, T(0));
-  for (size_t i = 0; i < scalars.size(); ++i) out[i] = T(scalars[i].cast<double>());
+  for (size_t i = 0; i < scalars.size(); ++i) {
+    const double scalar = scalars[i].cast<double>();
+    refuse_beyond<T>(name, scalar);
+    out[i] = T(scalar);
+  }
 }
 
 GroupAxis axis_of(const py::handle& object) {
@@ -62,6 +77,7 @@ UpdateCall<T> update_call(int rule, const py::sequence& rule_scalars,
   UpdateCall<T> call{};
   call.rule = rule;
   copy_scalars("rule", rule_scalars, call.rule_scalar);
+  for (const double strength : group_strength) refuse_beyond<T>("penalty of groups", strength);
   call.group_strength = group_strength;
   call.clip_norm = clip.norm;
   call.clip_value = clip.value;
@@ -71,9 +87,9 @@ UpdateCall<T> update_call(int rule, const py::sequence& rule_scalars,
 }
 
 template <class T>
-void read_penalty(const py::tuple& penalty, UpdateTensor<T>& at) {
+void read_penalty(const std::string& name, const py::tuple& penalty, UpdateTensor<T>& at) {
   at.penalty = index_of("penalty", penalty_names(), penalty[0].cast<std::string>());
-  copy_scalars("penalty", penalty[1], at.penalty_scalar);
+  copy_scalars("penalty of '" + name + "'", penalty[1], at.penalty_scalar);
   at.apply = apply_of(penalty[4]);
 }
 
@@ -97,7 +113,7 @@ void read_groups(const py::object& given, int64_t groups, UpdateTensor<T>& at) {
 #define NORMRNN_INSTANTIATE(T)                                                             \
   template UpdateCall<T> update_call(int, const py::sequence&, const std::vector<double>&, \
                                      const Clip&, bool);                                   \
-  template void read_penalty(const py::tuple&, UpdateTensor<T>&);                          \
+  template void read_penalty(const std::string&, const py::tuple&, UpdateTensor<T>&);      \
   template void read_groups(const py::object&, int64_t, UpdateTensor<T>&);
 NORMRNN_INSTANTIATE(float)
 NORMRNN_INSTANTIATE(double)

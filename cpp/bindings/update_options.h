@@ -40,8 +40,9 @@ UpdateCall<T> update_call(int rule, const py::sequence& rule_scalars,
                           const std::vector<double>& group_strength, const Clip& clip,
                           bool check_finite);
 
+// Of the parameter `name`; but for its arrays.
 template <class T>
-void read_penalty(const py::tuple& penalty, UpdateTensor<T>& at);  // but for its arrays
+void read_penalty(const std::string& name, const py::tuple& penalty, UpdateTensor<T>& at);
 template <class T>
 void read_groups(const py::object& penalty, int64_t groups, UpdateTensor<T>& at);
 

@@ -44,6 +44,10 @@ struct GroupTotals {
   std::vector<double> first, second;
 };
 
+inline bool all_finite(const std::vector<double>& squares) {
+  return std::all_of(squares.begin(), squares.end(), [](double s) { return std::isfinite(s); });
+}
+
 // The groups [first, first + count) of an update at work. Memory of its own, so that stretches of
 // rows can be solved side by side.
 template <class T>
@@ -53,6 +57,8 @@ class GroupSolver {
       : totals(count), kind_(kind), given_(strength), factor_(size_t(count), T(1)) {}
 
   GroupTotals totals;
+  // Of (w kGroupScale)^2 before or after the step, where squares are not finite; else empty.
+  std::vector<double> scaled_before, scaled_after;
 
   int64_t count() const { return int64_t(factor_.size()); }
   const T* factor() const { return factor_.data(); }
@@ -62,21 +68,21 @@ class GroupSolver {
   // The penalty's value, from the weights before the step.
   double value() const {
     double sum = 0;
-    for (int64_t i = 0; i < count(); ++i) sum += kind_.value(norm(totals.before, i), given_[i]);
+    for (int64_t i = 0; i < count(); ++i) sum += kind_.value(norm_before(i), given_[i]);
     return sum;
   }
 
   // What the weights are multiplied by for the penalty's gradient.
   void take_pull() {
     for (int64_t i = 0; i < count(); ++i) {
-      factor_[size_t(i)] = T(kind_.pull(norm(totals.before, i), given_[i]));
+      factor_[size_t(i)] = held<T>(kind_.pull(norm_before(i), given_[i]));
     }
   }
 
   // The factor of each group after the step.
   void take_factor(double step) {
     for (int64_t i = 0; i < count(); ++i) {
-      factor_[size_t(i)] = T(kind_.factor(norm(totals.after, i), given_[i], step));
+      factor_[size_t(i)] = held<T>(kind_.factor(norm_after(i), given_[i], step));
     }
   }
 
@@ -85,8 +91,16 @@ class GroupSolver {
   void add_norms(cpu::UpdateSums& sums) const {
     for (size_t i = 0; i < factor_.size(); ++i) {
       const double f = factor_[i], less = f - 1;
-      sums.update_squares += f * f * totals.first[i] + 2 * f * less * totals.second[i] +
-                             less * less * totals.before[i];
+      if (!std::isfinite(totals.after[i])) {
+        sums.update_squares += totals.after[i];  // infinite or NaN
+        const double size = f * norm_after(int64_t(i));
+        sums.param_squares += size * size;
+        continue;
+      }
+      sums.update_squares += f * f * totals.first[i];
+      if (less != 0) {  // else what is large may be infinite
+        sums.update_squares += 2 * f * less * totals.second[i] + less * less * totals.before[i];
+      }
       sums.param_squares += f * f * totals.after[i];
     }
   }
@@ -98,8 +112,9 @@ class GroupSolver {
     exact_.assign(factor_.size(), 0.0);
     for (int64_t i = 0; i < count(); ++i) {
       if (!(given_[i] > 0)) continue;
-      const double size = norm(totals.after, i);
-      const double shrinkage = given_[i] * totals.first[size_t(i)] / totals.after[size_t(i)];
+      const double size = norm_after(i);
+      double shrinkage = given_[i] * totals.first[size_t(i)] / totals.after[size_t(i)];
+      if (!std::isfinite(shrinkage)) shrinkage = 0;  // of zeros, or too large to be summed
       if (size > shrinkage) exact_[size_t(i)] = size - shrinkage;
       root_[size_t(i)] = T(exact_[size_t(i)]);
     }
@@ -132,8 +147,11 @@ class GroupSolver {
   }
 
  private:
-  double norm(const std::vector<double>& squares, int64_t i) const {
-    return std::sqrt(squares[size_t(i)]);
+  double norm_before(int64_t i) const { return norm(totals.before, scaled_before, size_t(i)); }
+  double norm_after(int64_t i) const { return norm(totals.after, scaled_after, size_t(i)); }
+  static double norm(const std::vector<double>& squares, const std::vector<double>& scaled,
+                     size_t i) {
+    return scaled.empty() ? std::sqrt(squares[i]) : norm_of(squares[i], scaled[i]);
   }
   void clear_rounds() {
     std::fill(totals.first.begin(), totals.first.end(), 0.0);

@@ -190,14 +190,16 @@ class Update {
     sum_up(of_gradient, [&](size_t i, GroupTotals& to) {
       const Block& block = of_gradient[i];
       const UpdateTensor<T>& at = call_.tensors[size_t(block.tensor)];
-      kernel_.group_squares(at.w, rows_of(block), to.before.data());
+      kernel_.group_squares(at.w, rows_of(block), T(1), to.before.data());
     });
+    measure_large(of_gradient, &GroupTotals::before, &Solver::scaled_before);
     // From here on weights change.
     std::vector<cpu::UpdateSums> sums(of_prox.size());
     std::vector<T> step_size(of_prox.size());
     sum_up(of_prox, [&](size_t i, GroupTotals& to) {
       step_size[i] = take_step(of_prox[i], to, keep_of(of_prox[i]), sums[i]);
     });
+    measure_large(of_prox, &GroupTotals::after, &Solver::scaled_after);
     for (const cpu::UpdateSums& s : sums) add(s, total);
     for (size_t i = 0; i < solvers_.size(); ++i) {
       if (!solvers_[i]) continue;
@@ -236,6 +238,23 @@ class Update {
       const UpdateTensor<T>& at = call_.tensors[size_t(blocks[i].tensor)];
       solver_of(at)->totals.add(*parts[i], at.first_group);
     }
+  }
+
+  // Where squares of groups are not finite, those of the weights as they are times kGroupScale.
+  void measure_large(const std::vector<Block>& blocks, std::vector<double> GroupTotals::* squares,
+                     std::vector<double> Solver::* scaled) {
+    for (const Block& block : blocks) {
+      const UpdateTensor<T>& at = call_.tensors[size_t(block.tensor)];
+      measure_large(block, *solver_of(at), at.first_group, squares, scaled);
+    }
+  }
+  void measure_large(const Block& block, Solver& solver, int64_t first,
+                     std::vector<double> GroupTotals::* squares,
+                     std::vector<double> Solver::* scaled) const {
+    if (all_finite(solver.totals.*squares)) return;
+    (solver.*scaled).resize(size_t(solver.count()));
+    const UpdateTensor<T>& at = call_.tensors[size_t(block.tensor)];
+    kernel_.group_squares(at.w, rows_of(block), T(kGroupScale), (solver.*scaled).data() + first);
   }
 
   // add_sums() adds what Newton's method needs at the roots so far.
@@ -304,17 +323,25 @@ class Update {
   std::vector<T> clip_by_ratio(const UpdateTensor<T>& at, const Block& block) const {
     if (!by_rows_) return {};
     const size_t count = size_t(block.end - block.begin);
-    std::vector<double> w(count), g(count);
-    const cpu::GroupRows rows{at.columns, block.begin, block.end, 1, 0};
-    kernel_.group_squares(at.w, rows, w.data());
-    kernel_.group_squares(at.g, rows, g.data());
+    const std::vector<double> w = norms_of_rows(at.w, at, block);
+    const std::vector<double> g = norms_of_rows(at.g, at, block);
     std::vector<T> clip(count);
     for (size_t i = 0; i < count; ++i) {
-      const double most = call_.clip_ratio * std::max(std::sqrt(w[i]), kSmallestNorm);
-      const double norm = std::sqrt(g[i]);
-      clip[i] = T(norm > most ? most / norm : 1.0);
+      const double most = call_.clip_ratio * std::max(w[i], kSmallestNorm);
+      clip[i] = T(g[i] > most ? most / g[i] : 1.0);
     }
     return clip;
+  }
+  std::vector<double> norms_of_rows(const T* values, const UpdateTensor<T>& at,
+                                    const Block& block) const {
+    const cpu::GroupRows rows{at.columns, block.begin, block.end, 1, 0};
+    std::vector<double> norms(size_t(block.end - block.begin)), scaled(norms.size());
+    kernel_.group_squares(values, rows, T(1), norms.data());
+    if (!all_finite(norms)) {
+      kernel_.group_squares(values, rows, T(kGroupScale), scaled.data());
+    }
+    for (size_t i = 0; i < norms.size(); ++i) norms[i] = norm_of(norms[i], scaled[i]);
+    return norms;
   }
 
   void step(const Block& block, cpu::UpdateSums& sums) {
@@ -335,7 +362,8 @@ class Update {
         pull = solver_of(at)->factor() + at.first_group;
       } else if (at.group_apply == Apply::kGradient) {
         own = solver_of_rows(block);
-        kernel_.group_squares(at.w, rows_of(block), own->totals.before.data());
+        kernel_.group_squares(at.w, rows_of(block), T(1), own->totals.before.data());
+        measure_large(block, *own, 0, &GroupTotals::before, &Solver::scaled_before);
         own->take_pull();
         pull = own->factor();
       }
@@ -359,6 +387,7 @@ class Update {
     Kept kept;
     if (needs_roots(at)) kept = Kept((block.end - block.begin) * at.columns);
     const T step_size = take_step(block, solver->totals, kept.from(0), sums);
+    measure_large(block, *solver, 0, &GroupTotals::after, &Solver::scaled_after);
     if (needs_roots(at)) {
       find_roots(*solver, [&] { add_root_sums(block, *solver, 0, kept.from(0), solver->totals); });
     } else {

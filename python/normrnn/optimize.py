@@ -223,7 +223,8 @@ def update(
         if rows is not None and all(np.shape(a) == w.shape for a in (g, *kept)):
             w, g, kept = w[rows], g[rows], [a[rows] for a in kept]  # others the core refuses
         pull = matrices.pull.get(i) if matrices else None
-        tensors.append((name, w, g, kept, plan.elements[i], plan.groups[i], pull))
+        start = 0 if rows is None else rows.start
+        tensors.append((name, w, g, kept, plan.elements[i], plan.groups[i], pull, start))
     sums = _core.update(
         tensors,
         rule.kernel,

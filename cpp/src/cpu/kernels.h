@@ -339,7 +339,7 @@ struct Kernels {
                     const T* strength, double* squares, double* over);
   void (*scale_by_roots)(T* w, const StepKeep<T>&, const GroupRows&, const T* root,
                          const T* strength, UpdateSums& sums);
-  void (*group_squares)(const T* values, const GroupRows&, double* sums);
+  void (*group_squares)(const T* values, const GroupRows&, T scale, double* sums);
   int64_t (*multiply_adds)(int64_t rounds, T* sink);  // see peak.h
   void (*stream)(T* w, const T* g, int64_t count);
   uint64_t (*fingerprint)(const T* values, int64_t count);

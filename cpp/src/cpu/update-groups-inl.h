@@ -78,6 +78,7 @@ T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRo
   using Steps = Stepper<Rule, Penalty, T>;
   const Steps steps(at, scale, penalty);
   StepSums<T> total{scale.sum_gradients};
+  Doubles value[2] = {};  // in double: these blocks are large, see StepSums
   ProductSums before(to.before, rows), after(to.after, rows), change(to.change, rows),
       cross(to.cross, rows), weighted(to.weighted, rows);
   Vec<T> step_size{};
@@ -87,7 +88,8 @@ T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRo
     const Vec<T> pull = group_pull ? entries(rows, group_pull, entry, n) : Vec<T>{};
     steps.take(i, n, clip, group_pull ? &pull : nullptr, one);
     write(at, i, n, Rule::kSlots, one);
-    total.add_gradient(one, n);
+    add_to(value, first_lanes<T>(one.value, n));
+    total.add_gradient(one);
     step_size = one.prox_step;
     if constexpr (!kGroups) {
       total.add_weights(one.w, one.next, n);
@@ -117,6 +119,7 @@ T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRo
     }
   });
   total.finish(sums);
+  sums.penalty = sum_lanes<double>(value[0] + value[1]);
   return step_size[0];
 }
 
@@ -201,13 +204,14 @@ void scale_by_roots(T* w, const StepKeep<T>& kept, const GroupRows& rows, const 
   sums.param_squares += own.param_squares;
 }
 
+// Of the values times `scale`.
 template <class T>
-void group_squares(const T* values, const GroupRows& rows, double* sums) {
+void group_squares(const T* values, const GroupRows& rows, T scale, double* sums) {
   ProductSums squares(sums, rows);
   for_rows(
       rows, kLanes<T>,
       [&](int64_t, int64_t i, int64_t entry, int n) __attribute__((always_inline)) {
-        const Vec<T> v = load_n(values + i, n);
+        const Vec<T> v = load_n(values + i, n) * scale;
         squares.template add<T>(entry, v, v, n);
       },
       [&](int64_t entry) { squares.end_row(entry); });

@@ -129,12 +129,16 @@ NORMRNN_INLINE void write(const UpdateTensor<T>& at, int64_t i, int n, int slots
   for (int s = 0; s < slots; ++s) store_n(at.slot[s] + i, step.slot[s], n);
 }
 
-// Sums up steps. The penalty is that of the weights before the step.
+// Sums up steps. The penalty is that of the weights before the step, summed in T: for blocks of a
+// few thousand elements.
 template <class T>
 struct StepSums {
   template <class Step>
-  NORMRNN_INLINE void add_gradient(const Step& step, int n) {
+  NORMRNN_INLINE void add_penalty(const Step& step, int n) {
     penalty += first_lanes<T>(step.value, n);
+  }
+  template <class Step>
+  NORMRNN_INLINE void add_gradient(const Step& step) {
     if (with_gradients) add_squares(grad, step.g);
   }
   NORMRNN_INLINE void add_weights(Vec<T> before, Vec<T> after, int n) {
@@ -163,7 +167,8 @@ void update_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, int64_t
     typename Steps::Step one;
     steps.take(i, n, steps.clip, nullptr, one);
     write(at, i, n, Rule::kSlots, one);
-    total.add_gradient(one, n);
+    total.add_penalty(one, n);
+    total.add_gradient(one);
     total.add_weights(one.w, one.next, n);
   };
   int64_t i = begin;

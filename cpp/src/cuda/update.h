@@ -100,9 +100,7 @@ struct Update {
         },
         NORMRNN_LAMBDA(int64_t, const double* sum) {
           const double squares = sum[0];
-          // Squares of float64 may overflow though the numbers are finite.
-          double norm = sqrt(squares - squares == 0 ? squares : sum[1]);
-          if (!(squares - squares == 0)) norm /= LookAtGradients<T>::kScale;
+          double norm = norm_of(squares, sum[1]);
           all.sums[cuda::kBadCount] = sum[2];
           if (sum[2] > 0) norm = sum[2] * (squares - squares);  // NaN
           all.sums[cuda::kGradNorm] = norm;
@@ -147,15 +145,19 @@ struct Update {
       const T *w = at.w, *g = at.g;
       const int64_t columns = at.columns;
       T* to = row_clip_.get() + first[t];
-      row_sums<2>(
+      row_sums<4>(
           queue_, "clip ratio", at.rows, NORMRNN_LAMBDA(int64_t)->int64_t { return columns; },
           NORMRNN_LAMBDA(int64_t r, int64_t c, double* sum) {
             const double weight = double(w[r * columns + c]), one = double(g[r * columns + c]);
+            const double small = weight * kGroupScale, small_one = one * kGroupScale;
             sum[0] += weight * weight;
-            sum[1] += one * one;
+            sum[1] += small * small;
+            sum[2] += one * one;
+            sum[3] += small_one * small_one;
           },
           NORMRNN_LAMBDA(int64_t r, const double* sum) {
-            const double norm = sqrt(sum[1]), most = ratio * max(sqrt(sum[0]), kSmallestNorm);
+            const double norm = norm_of(sum[2], sum[3]);
+            const double most = ratio * max(norm_of(sum[0], sum[1]), kSmallestNorm);
             to[r] = T(norm > most ? most / norm : 1.0);
           });
     }
@@ -284,14 +286,14 @@ struct Update {
     queue_.each(
         "groups", 1, groups_of(at), NORMRNN_LAMBDA(int64_t, int64_t j) {
           const int64_t i = first + j;
-          const double norm = sqrt(groups.sums[3 * i]);
+          const double norm = norm_of(groups.sums[3 * i], groups.sums[3 * i + 1]);
           if (use == GroupUse::kPull) {
-            groups.pull[i] = T(kind.pull(norm, groups.strength[i]));
+            groups.pull[i] = held<T>(kind.pull(norm, groups.strength[i]));
             return;
           }
           T slot[kMaxSlots] = {}, step;  // the same for all weights
           Rule::step(T(0), slot, all.rule_scalar, step);
-          groups.factor[i] = T(kind.factor(norm, groups.strength[i], double(step)));
+          groups.factor[i] = held<T>(kind.factor(norm, groups.strength[i], double(step)));
         });
   }
 
@@ -322,12 +324,15 @@ struct Update {
       if (again) continue;
       const GroupArrays<T> groups = groups_;
       const GroupMaths kind{at.group};
+      const GroupUse use = use_of(at);
       const int64_t first = at.first_group, count = groups_of(at);
       row_sums<1>(
           queue_, "groups", 1, NORMRNN_LAMBDA(int64_t)->int64_t { return count; },
           NORMRNN_LAMBDA(int64_t, int64_t j, double* sum) {
-            sum[0] +=
-                kind.value(sqrt(groups.sums[3 * (first + j) + 2]), groups.strength[first + j]);
+            // Before a step by the gradient the first two are of the same weights.
+            const double* of = groups.sums + 3 * (first + j);
+            const double norm = use == GroupUse::kPull ? norm_of(of[2], of[1]) : sqrt(of[2]);
+            sum[0] += kind.value(norm, groups.strength[first + j]);
           },
           NORMRNN_LAMBDA(int64_t, const double* sum) { all.sums[cuda::kPenalty] += sum[0]; });
     }

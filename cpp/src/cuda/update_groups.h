@@ -12,8 +12,10 @@ constexpr int kMostRounds = 60;  // as on the CPU
 // Of every group: sums over its weights, and what is made of them.
 template <class T>
 struct GroupArrays {
-  double* sums;   // [groups, 3] squares, u^2 / (root + strength h), squares before the step
-  double* exact;  // [groups] Newton's root
+  // [groups, 3] squares; u^2 / (root + strength h), or for a pull or factor squares of u kGroupScale;
+  // squares before the step
+  double* sums;
+  double* exact;           // [groups] Newton's root
   const double* strength;  // [groups]
   T *pull, *factor, *root;
   int64_t* going;  // 1 while Newton's method is not at its end
@@ -28,7 +30,9 @@ NORMRNN_FN inline void add_to_group(const Stepper<Rule, T>& steps, GroupUse use,
                                     double* sum) {
   const double before = double(steps.at.w[i]);
   if (use == GroupUse::kPull) {
+    const double small = before * kGroupScale;
     sum[0] += before * before;
+    sum[1] += small * small;
     sum[2] += before * before;
     return;
   }
@@ -42,7 +46,8 @@ NORMRNN_FN inline void add_to_group(const Stepper<Rule, T>& steps, GroupUse use,
   }
   const double u = double(one.next * part), over = double(one.next * part * sqrt(part));
   sum[0] += u * u;
-  if (use == GroupUse::kRoot) sum[1] += over * over;
+  const double small = u * kGroupScale;
+  sum[1] += use == GroupUse::kRoot ? over * over : small * small;
   sum[2] += before * before;
 }
 

@@ -172,7 +172,6 @@ struct Stepper {
 template <class T>
 struct LookAtGradients {
   static constexpr int kLanes = kLanesEach, kPhases = 1, kSums = 3;
-  static constexpr double kScale = 0x1p-600;
   UpdateArrays<T> all;
   UpdateBlock block{};
   const T* g = nullptr;
@@ -191,7 +190,7 @@ struct LookAtGradients {
       value[k] = at < block.end ? g[at] : T(0);
     }
     for (int k = 0; k < kWide<T>; ++k) {
-      const double one = double(value[k]), small = one * kScale;
+      const double one = double(value[k]), small = one * kGroupScale;
       sum[0] += one * one;
       sum[1] += small * small;
       if (!(one - one == 0)) sum[2] += 1;

@@ -1,7 +1,7 @@
 """What penalties and constraints on the norms of groups of weights share."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,6 +15,9 @@ from normrnn.penalties.base import ElementwisePenalty, Penalty
 #: each gate's block becomes a "matrix", and outgoing weights become "columns" of several arrays.
 GROUPS = ("rows", "columns", "matrix", "gates", "outgoing")
 AXIS: dict[str, tuple[int, ...]] = {"rows": (1,), "columns": (0,), "matrix": (0, 1)}
+
+#: Squares of large float64 numbers are infinite; those of the numbers times this are not.
+SCALE = 2.0**-600
 
 
 class GroupPenalty(Penalty):
@@ -90,7 +93,8 @@ class GroupPenalty(Penalty):
     def gradient(self, w: NDArray[Any]) -> NDArray[Any]:
         """dR/dw = r'(||w_g||) w / ||w_g||, which is 0 for a group of zeros."""
         matrix, strengths = self._matrix(w)
-        pull = spread(self.pull_of(norms_of(matrix, self.groups), strengths), self.groups)
+        norms = norms_of(matrix, self.groups)
+        pull = spread(held(self.pull_of, w.dtype, norms, strengths), self.groups)
         gradient: NDArray[Any] = (pull * matrix).reshape(w.shape).astype(w.dtype)
         inner = self.elementwise()
         return gradient + inner.gradient(w) if inner else gradient
@@ -101,7 +105,8 @@ class GroupPenalty(Penalty):
         matrix, strengths = self._matrix(inner.prox(w, step) if inner else w)
         if self.constraint or np.ndim(step) == 0:
             size = float(np.ravel(step)[0]) if np.size(step) else 0.0
-            factor = self.factor_of(norms_of(matrix, self.groups), strengths, size)
+            norms = norms_of(matrix, self.groups)
+            factor = held(self.factor_of, w.dtype, norms, strengths, size)
             moved = spread(factor, self.groups) * matrix
         else:
             steps = np.reshape(step, matrix.shape)
@@ -139,9 +144,33 @@ def as_matrix(w: NDArray[Any]) -> NDArray[Any]:
 
 def norms_of(matrix: NDArray[Any], groups: str) -> NDArray[np.float64]:
     """Return the norm of each group of a matrix, in float64."""
-    squares = np.sum(np.square(matrix, dtype=np.float64), axis=AXIS[groups])
-    norms: NDArray[np.float64] = np.sqrt(np.ravel(squares))
+
+    def squares(factor: float) -> NDArray[np.float64]:
+        scaled = np.multiply(matrix, factor, dtype=np.float64)
+        return np.ravel(np.sum(np.square(scaled), axis=AXIS[groups]))
+
+    return roots(squares)
+
+
+def roots(squares: Callable[[float], NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return norms from a function to the sums of squares of all numbers times a factor."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms: NDArray[np.float64] = np.sqrt(squares(1.0))
+        if not np.isfinite(norms).all():
+            norms = np.where(np.isfinite(norms), norms, np.sqrt(squares(SCALE)) / SCALE)
     return norms
+
+
+def held(
+    factors: Callable[..., NDArray[Any]], dtype: np.dtype[Any], *arguments: Any
+) -> NDArray[Any]:
+    """Return factors of groups as a dtype holds them: those beyond it are the most there is.
+
+    Next to nothing divides a strength or a bound to more than that.
+    """
+    with np.errstate(over="ignore"):
+        found: NDArray[Any] = np.minimum(factors(*arguments), float(np.finfo(dtype).max))
+    return found
 
 
 def spread(values: NDArray[Any], groups: str) -> NDArray[Any]:
@@ -160,12 +189,12 @@ def prox_of_norms(
     axis = AXIS[groups]
 
     def excess(root: NDArray[Any]) -> NDArray[Any]:
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             squares = np.square(w / (root + strengths * steps))
             over: NDArray[Any] = np.nansum(squares, axis=axis, keepdims=True) - 1
             return over
 
-    norms = np.sqrt(np.sum(w**2, axis=axis, keepdims=True))
+    norms = spread(norms_of(w, groups), groups)
     low, high = np.zeros_like(norms), norms.copy()
     dead = excess(low) <= 0
     for _ in range(200):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from normrnn.penalties.group_sets import GroupSets, GroupUse
-from normrnn.penalties.groups import GroupPenalty, as_matrix, prox_of_norms
+from normrnn.penalties.groups import GroupPenalty, as_matrix, held, prox_of_norms, roots
 from normrnn.reference.cells.base import Array
 
 
@@ -41,7 +41,7 @@ class Groups:
             if use is None or ids is None or use.prox:
                 gradients.append(0.0)
             else:
-                pull = use.penalty.pull_of(norms, self.strengths)
+                pull = held(use.penalty.pull_of, w.dtype, norms, self.strengths)
                 gradients.append((pull[ids] * as_matrix(w)).reshape(w.shape))
         return gradients
 
@@ -58,7 +58,7 @@ class Groups:
                 )
             else:
                 one = float(np.ravel(step)[0]) if np.size(step) else 0.0
-                factor = use.penalty.factor_of(norms, self.strengths, one)
+                factor = held(use.penalty.factor_of, w.dtype, norms, self.strengths, one)
                 result.append((factor[ids] * as_matrix(w)).reshape(w.shape))
         return result
 
@@ -82,12 +82,14 @@ class Groups:
         return moved
 
     def _norms(self, weights: Sequence[Array]) -> Array:
-        squares = np.zeros(len(self.strengths))
-        for ids, w in zip(self.ids, weights, strict=True):
-            if ids is not None:
-                np.add.at(squares, ids, as_matrix(w).astype(np.float64) ** 2)
-        norms: Array = np.sqrt(squares)
-        return norms
+        def squares(factor: float) -> Array:
+            sums = np.zeros(len(self.strengths))
+            for ids, w in zip(self.ids, weights, strict=True):
+                if ids is not None:
+                    np.add.at(sums, ids, (factor * as_matrix(w).astype(np.float64)) ** 2)
+            return sums
+
+        return roots(squares)
 
 
 def _own(root: Array, all_ids: Sequence[Array | None], own: Array, group: int) -> Array:

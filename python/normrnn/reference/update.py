@@ -10,7 +10,7 @@ from normrnn._numbers import positive
 from normrnn.penalties import GroupPenalty, MatrixPenalty, resolve
 from normrnn.penalties.arrays import on_rows
 from normrnn.penalties.group_sets import group_sets, piece_of, split_gates
-from normrnn.penalties.groups import as_matrix
+from normrnn.penalties.groups import as_matrix, norms_of
 from normrnn.penalties.resolve import Some, inner_of, is_prox
 from normrnn.reference.cells.base import Array
 from normrnn.reference.groups import Groups
@@ -185,10 +185,8 @@ def _clip(g: Array, w: Array, value: float | None, ratio: float | None) -> Array
     if ratio is None:
         return g
     rows, weights = as_matrix(g), as_matrix(w)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    most = positive("clip_ratio", ratio) * np.maximum(
-        np.linalg.norm(weights, axis=1, keepdims=True), 1e-3
-    )
+    norms = norms_of(rows, "rows")[:, None]
+    most = positive("clip_ratio", ratio) * np.maximum(norms_of(weights, "rows"), 1e-3)[:, None]
     scale = np.where(norms > most, most / np.where(norms > 0, norms, 1), 1)
     scaled: Array = (scale * rows).reshape(g.shape)
     return scaled
