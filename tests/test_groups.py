@@ -391,6 +391,103 @@ def test_newton_ends_for_groups_that_hardly_live(dtype: str, groups: str) -> Non
         np.testing.assert_allclose(params["weight"], nearly * free, rtol=0, atol=bound)
 
 
+AXES = ("rows", "columns", "matrix")
+
+
+@pytest.mark.parametrize("implementation", [nr, reference], ids=["core", "reference"])
+@pytest.mark.parametrize("groups", AXES)
+@pytest.mark.parametrize("size", [1e-41, 3e-39, 2e-38])
+def test_groups_whose_norm_is_next_to_nothing(
+    implementation: Any, groups: str, size: float
+) -> None:
+    """1 / norm, and strength / norm, are beyond float32: the most there is takes their place."""
+    w = np.full((2, 2), size, np.float32)
+    zero = np.zeros_like(w)
+    norm = float(size) * (2 if groups == "matrix" else np.sqrt(2))
+    for rule in (nr.SGD(1.0), nr.Adam(1e-3)):
+        params = {"w": w.copy()}
+        state = nr.init_state(rule, params)
+        lasso = nr.GroupLasso(100.0, groups=groups)
+        info = implementation.update(params, {"w": zero}, state, rule=rule, penalty=lasso)
+        assert np.isfinite([*params["w"].ravel(), *vars(info).values()]).all()
+        assert (params["w"] < 0).all()
+        if rule.uniform_step:  # as far as the strength says, or as near to it as float32 comes
+            full = 100.0 * np.sqrt(4 if groups == "matrix" else 2)
+            pull = min(full / norm, np.finfo(np.float32).max)
+            np.testing.assert_allclose(params["w"], -pull * w.astype(float), rtol=1e-5)
+    params = {"w": w.copy()}
+    norms = []
+    for _ in range(2):
+        unit = nr.UnitNorm(groups=groups)
+        info = implementation.update(params, {"w": zero}, rule=nr.SGD(1.0), penalty=unit)
+        assert np.isfinite([*params["w"].ravel(), *vars(info).values()]).all()
+        norms.append(np.linalg.norm(params["w"], axis={"rows": 1, "columns": 0}.get(groups)))
+    # Twice where one factor of float32 is too small.
+    np.testing.assert_allclose(norms[0], min(1, np.finfo(np.float32).max * norm), rtol=1e-4)
+    np.testing.assert_allclose(norms[1], 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("implementation", [nr, reference], ids=["core", "reference"])
+@pytest.mark.parametrize("groups", AXES)
+def test_groups_whose_squares_overflow(implementation: Any, groups: str) -> None:
+    """In float64 the square of 1e200 is not finite, but the norm is; beside a group of order 1."""
+    w = np.array([[3e200, 4e200], [3.0, 4.0]])
+    w = w.T.copy() if groups == "columns" else w
+    count = 1 if groups == "matrix" else 2
+    norms = np.array([5e200]) if groups == "matrix" else np.array([5e200, 5.0])
+    axis = {"rows": np.s_[:, None], "columns": np.s_[None, :], "matrix": np.s_[:, None]}[groups]
+
+    def after(penalty: Any, rule: Any) -> tuple[np.ndarray, Any]:
+        params = {"w": w.copy()}
+        state = nr.init_state(rule, params)
+        zero = {"w": np.zeros_like(w)}
+        with np.errstate(over="ignore"):  # of the reference's norms
+            info = implementation.update(params, zero, state, rule=rule, penalty=penalty)
+        return params["w"], info
+
+    bounded, info = after(nr.MaxNorm(2.0, groups=groups), nr.SGD(1.0))
+    np.testing.assert_allclose(bounded, w * (2.0 / norms)[axis], rtol=1e-14)
+    assert info.param_norm == pytest.approx(2.0 * np.sqrt(count))
+    unit, info = after(nr.UnitNorm(groups=groups), nr.SGD(1.0))
+    np.testing.assert_allclose(unit, w / norms[axis], rtol=1e-14)
+    assert info.param_norm == pytest.approx(np.sqrt(count))
+    lasso = nr.GroupLasso(1.0, groups=groups, weights=norms / 2)
+    shrunk, info = after(lasso, nr.SGD(1.0))
+    np.testing.assert_allclose(shrunk, w / 2, rtol=1e-14)
+    assert info.penalty == pytest.approx(5e200 / 2 * 5e200) or info.penalty == np.inf
+    np.testing.assert_allclose(after(nr.Prox(lasso), nr.SGD(1.0))[0], w / 2, rtol=1e-14)
+    # Adam's first step sizes: lr / eps where the gradient is 0.
+    far = nr.Prox(nr.GroupLasso(1.0, groups=groups, weights=norms / 2e5))
+    np.testing.assert_allclose(after(far, nr.Adam(1e-3))[0], w / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("implementation", [nr, reference], ids=["core", "reference"])
+def test_clip_ratio_where_squares_overflow(implementation: Any) -> None:
+    params = {"w": np.array([[3.0, 4.0], [3e200, 4e200], [1.0, 0.0]])}
+    grads = {"w": np.array([[3e200, -4e200], [3e250, -4e250], [0.1, 0.1]])}
+    before = params["w"].copy()
+    with np.errstate(over="ignore"):  # of the reference's norms
+        info = implementation.update(params, grads, rule=nr.SGD(1.0), clip_ratio=0.5)
+    clipped = np.array([[1.5, -2.0], [1.5e200, -2e200], [0.1, 0.1]])
+    np.testing.assert_allclose(before - params["w"], clipped, rtol=1e-14)
+    assert not np.isnan([*vars(info).values()]).any()
+
+
+@pytest.mark.parametrize("groups", AXES)
+def test_the_value_of_a_penalty_of_weights_beside_groups(groups: str) -> None:
+    """Blocks of a matrix beside a prox of its columns are large: half a million numbers are summed.
+
+    In float32 that would be off by 1.6e-5.
+    """
+    w = np.full((4096, 128), 0.7, np.float32)  # rounded to the same side again and again
+    value = 0.1 * np.sum(np.square(w, dtype=np.float64))
+    params = {"w": w}
+    terms = [nr.L2(0.1), nr.Prox(nr.GroupLasso(0.0, groups=groups))]
+    info = nr.update(params, {"w": np.zeros_like(w)}, rule=nr.SGD(0.0), penalty=terms)
+    # 0.1 and two products are rounded, each by 6e-8 at most.
+    assert info.penalty == pytest.approx(value, rel=2e-7)
+
+
 @pytest.mark.parametrize("rule", RULES, ids=repr)
 @pytest.mark.parametrize("groups", ["rows", "columns", "matrix", "gates", "outgoing"])
 def test_a_group_of_zeros_stays_until_the_loss_pulls_hard(rule: Any, groups: str) -> None:
@@ -482,6 +579,7 @@ def test_matrices_agree_with_the_reference(dtype: str, rule: Any) -> None:
     if rule.uniform_step:
         lasso = nr.GroupLasso(0.05, groups="columns")
         penalties.append({"weight_*": [nr.Prox(nr.NuclearNorm(0.3)), lasso, nr.L1(0.01)]})
+        penalties.append({"weight_hh_l0[*]": nr.Prox(nr.SpectralNorm(0.3))})
     for penalty in penalties:
         start = deepcopy(params)
         state = nr.init_state(rule, start)
@@ -500,6 +598,118 @@ def test_matrices_agree_with_the_reference(dtype: str, rule: Any) -> None:
             for field in fields(info):
                 actual, other = getattr(info, field.name), getattr(wanted, field.name)
                 assert actual == pytest.approx(other, rel=20 * atol), field.name
+
+
+MATRICES: list[Any] = [
+    nr.NuclearNorm,
+    nr.SpectralNorm,
+    nr.SoftOrthogonality,
+    nr.SpectralCap,
+    lambda *a, **k: nr.Prox(nr.NuclearNorm(*a, **k)),
+    lambda *a, **k: nr.Prox(nr.SpectralNorm(*a, **k)),
+]
+
+
+@pytest.mark.parametrize("implementation", [nr, reference], ids=["core", "reference"])
+@pytest.mark.parametrize("of", MATRICES)
+@pytest.mark.parametrize(("cell", "letters"), [("gru", "rzn"), ("lstm", "ifgo")])
+def test_a_weight_for_each_matrix(implementation: Any, of: Any, cell: str, letters: str) -> None:
+    """Gate by gate what a strength times its weight does alone, whichever a pattern takes."""
+    params = network(cell, 5, 1, False, "float64", seed=37)
+    one = np.linspace(0.5, 2, len(letters))
+    both = {"weight_hh_l0": one, "weight_ih_l0": one[::-1].copy()}
+    name, second = "weight_hh_l0", letters[1]
+    cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (
+            {f"{name}[*]": of(0.3, weights=one)},
+            {f"{name}[{g}]": of(0.3 * a) for g, a in zip(letters, one, strict=True)},
+        ),
+        (
+            {f"{n}[*]": of(0.3, weights=both) for n in both},
+            {
+                f"{n}[{g}]": of(0.3 * a)
+                for n, weights in both.items()
+                for g, a in zip(letters, weights, strict=True)
+            },
+        ),
+        ({f"{name}[{second}]": of(0.3, weights=one)}, {f"{name}[{second}]": of(0.3 * one[1])}),
+        ({name: of(0.3, weights=one[:1])}, {name: of(0.3 * one[0])}),
+        ({"weight_hy": of(0.3, weights=one[:1])}, {"weight_hy": of(0.3 * one[0])}),
+    ]
+    for weighted, plain in cases:
+        after, value = moved(implementation, params, weighted, 0.1)
+        wanted, total = moved(implementation, params, plain, 0.1)
+        assert value == pytest.approx(total, rel=1e-13)
+        for key in params:  # 0.3 a is rounded once or twice
+            np.testing.assert_allclose(after[key], wanted[key], rtol=0, atol=1e-13, err_msg=key)
+        assert any((after[key] != params[key]).any() for key in params)
+
+
+@pytest.mark.parametrize("of", [nr.NuclearNorm, nr.SpectralNorm])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_value_beside_a_prox_of_a_matrix(
+    of: Any, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept from one update to the next: a decomposition each, and the value is of these weights."""
+    rule, penalty = nr.SGD(0.1), {"weight_hh_l0[*]": nr.Prox(of(0.05, weights=np.ones(4)))}
+    params = network("lstm", 12, 1, False, dtype, seed=38)
+    state = nr.init_state(rule, params)
+    decompose, count = np.linalg.svd, 0
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        nonlocal count
+        count += 1
+        return decompose(*arguments, **options)
+
+    for step in range(4):
+        gates = np.split(params["weight_hh_l0"].astype(float), 4)
+        wanted = sum(of(0.05).value(gate) for gate in gates)
+        count = 0
+        monkeypatch.setattr(np.linalg, "svd", counting)
+        info = nr.update(params, gradients_of(params, step), state, rule=rule, penalty=penalty)
+        monkeypatch.setattr(np.linalg, "svd", decompose)
+        # In float32 the weights are rounded after the prox.
+        assert info.penalty == pytest.approx(wanted, rel={"float32": 1e-5, "float64": 1e-13}[dtype])
+        others = step in (0, 3)  # the first update, and weights that others have changed
+        assert count == (8 if others else 4)
+        if step == 2:
+            params["weight_hh_l0"] *= np.asarray(1.5, dtype)
+    # Another penalty of the same weights asks what that one has not left.
+    other = nr.SpectralNorm if of is nr.NuclearNorm else nr.NuclearNorm
+    gates = np.split(params["weight_hh_l0"].astype(float), 4)
+    wanted = sum(other(0.05).value(gate) for gate in gates)
+    penalty = {"weight_hh_l0[*]": nr.Prox(other(0.05))}
+    info = nr.update(params, gradients_of(params, 9), state, rule=rule, penalty=penalty)
+    assert info.penalty == pytest.approx(wanted, rel={"float32": 1e-5, "float64": 1e-13}[dtype])
+
+
+@pytest.mark.parametrize("error", [np.linalg.LinAlgError("did not converge"), KeyboardInterrupt()])
+@pytest.mark.parametrize("rule", [nr.SGD(0.1), nr.AdamW(0.01)], ids=repr)
+def test_a_decomposition_that_fails_changes_nothing(
+    error: BaseException, rule: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes after the core's step; here that of the second of four gates fails."""
+    penalty = {"weight_hh_l0[*]": nr.Prox(nr.NuclearNorm(0.05)), "weight_ih_l0": nr.L2(0.1)}
+    arguments = lstm_problem(rule=rule, penalty=penalty)
+    nr.update(**arguments)
+    before = deepcopy({key: arguments[key] for key in ("params", "grads", "state")})
+    decompose, count = np.linalg.svd, 0
+
+    def failing(*given: Any, **options: Any) -> Any:
+        nonlocal count
+        count += options.get("compute_uv", True)  # the others are for the value, before the step
+        if count == 2:
+            raise error
+        return decompose(*given, **options)
+
+    monkeypatch.setattr(np.linalg, "svd", failing)
+    with pytest.raises(type(error)):
+        nr.update(**arguments)
+    assert count == 2
+    assert_unchanged(before, arguments)
+    monkeypatch.setattr(np.linalg, "svd", decompose)
+    nr.update(**arguments)
+    assert arguments["state"]["step"] == 2
 
 
 def test_vectors_are_kept_in_the_state() -> None:
@@ -924,6 +1134,22 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "weights: expected an array for weight_hh_l1, got ['weight_hh_l0']",
     ),
     (
+        {"penalty": {"weight_hh_l0[*]": nr.NuclearNorm(0.1, weights=np.ones(3))}},
+        "weights[weight_hh_l0]: expected one for each of 4 gates, shape (4,), got (3,)",
+    ),
+    (
+        {"penalty": {"weight_hh_l0": nr.SoftOrthogonality(0.1, weights=np.ones(4))}},
+        "weights[weight_hh_l0]: expected one for a whole matrix, shape (1,), got (4,)",
+    ),
+    (
+        {"penalty": {"weight_hy": nr.Prox(nr.SpectralNorm(0.1, weights=np.ones(4)))}},
+        "weights[weight_hy]: expected one for a whole matrix, shape (1,), got (4,)",
+    ),
+    (
+        {"penalty": {"weight_hh_l0[f]": nr.SpectralCap(0.1, weights={"weight_hy": np.ones(1)})}},
+        "weights: expected an array for weight_hh_l0, got ['weight_hy']",
+    ),
+    (
         {"penalty": {"weight_hh_l0": nr.L1(0.1, weights=np.ones(3))}},
         "weights[weight_hh_l0]: expected a shape that broadcasts to (16, 4), got (3,)",
     ),
@@ -1002,6 +1228,28 @@ def test_a_matrix_that_is_not_finite(penalty: Any) -> None:
     with pytest.raises(FloatingPointError, match=text):
         nr.update(**arguments)
     assert_unchanged(before, arguments)
+    arguments["params"]["weight_hh_l1"][3, 2] = 0
+    arguments["params"]["weight_hh_l1"][9, 2] = np.nan  # a gate's, but told of the whole
+    with pytest.raises(FloatingPointError, match=r"got nan at index \(9, 2\)$"):
+        nr.update(**arguments | {"penalty": {"weight_hh_l1[*]": penalty}})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [1e-30, 1e-3, 1e18, 1e30])
+def test_spectral_norm_of_large_and_small_weights(dtype: str, size: float) -> None:
+    """The squares of float32 numbers beyond 1e19 are infinite, and those below 1e-23 vanish."""
+    w = network("rnn_tanh", 20, 1, False, dtype, seed=36)["weight_hh_l0"]
+    w *= np.asarray(size, dtype)
+    u, sigma, vt = np.linalg.svd(w.astype(float))
+    penalty = nr.SpectralNorm(0.5, tolerance=1e-4)
+    value, gradient = penalty.value_and_gradient(w, {})
+    assert value == pytest.approx(0.25 * sigma[0] ** 2, rel=1e-5)
+    wanted = 0.5 * sigma[0] * np.outer(u[:, 0], vt[0])
+    np.testing.assert_allclose(gradient, wanted, rtol=0, atol=1e-2 * sigma[0])
+    params = {"w": w.copy()}
+    info = nr.update(params, {"w": np.zeros_like(w)}, rule=nr.SGD(0.0), penalty=penalty)
+    assert info.penalty == pytest.approx(value, rel=1e-6)
+    np.testing.assert_array_equal(params["w"], w)
 
 
 def test_a_matrix_is_not_divided_by_groups_of_gates() -> None:

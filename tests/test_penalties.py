@@ -90,7 +90,7 @@ def penalties_and_weights(
         arguments["center"] = rng.standard_normal(shape)
     if has(cls, "weights") and draw(st.booleans()):
         count = count_of(arguments["groups"], shape) if has(cls, "groups") else shape
-        arguments["weights"] = rng.uniform(0.2, 2, count)
+        arguments["weights"] = rng.uniform(0.2, 2, 1 if issubclass(cls, MatrixPenalty) else count)
     if issubclass(cls, MatrixPenalty):
         return cls(**arguments), with_singular_values(rng, shape)
     return cls(**arguments), rng.uniform(0.1, 2, shape) * rng.choice([-1, 1], shape)
@@ -182,7 +182,8 @@ def assert_kept(penalty: Any, u: np.ndarray) -> None:
     if isinstance(penalty, NonNegative):
         assert (u >= 0).all()
     elif isinstance(penalty, SpectralCap):
-        assert np.linalg.svd(u, compute_uv=False).max() <= penalty.bound + slack
+        bound = penalty.bound * (1.0 if penalty.weights is None else penalty.weights[0])
+        assert np.linalg.svd(u, compute_uv=False).max() <= bound + slack
     elif isinstance(penalty, MaxNorm):
         factor = 1.0 if penalty.weights is None else penalty.weights
         assert (norms(u, penalty.groups) <= penalty.bound * factor + slack).all()
@@ -239,7 +240,7 @@ def test_both_precisions(drawn: tuple) -> None:
     # A few roundings of 6e-8 each, and some more for singular values of a matrix of norm 5.
     np.testing.assert_allclose(value, penalty.value(wide), rtol=2e-6, atol=1e-6)
     steps: list[Any] = [] if not penalty.has_prox else [0.1, np.float32(0.1)]
-    if penalty.has_prox and not isinstance(penalty, NuclearNorm):
+    if penalty.has_prox and (penalty.constraint or not isinstance(penalty, MatrixPenalty)):
         steps.append(np.full(w.shape, 0.1, np.float32))
     results = [(in_float32.gradient(narrow), penalty.gradient(wide))]
     results += [
@@ -444,10 +445,78 @@ def test_iteration_starts_where_it_ended() -> None:
     assert leading_singular_vectors(np.zeros((3, 2)))[0] == 0.0
 
 
+@pytest.mark.parametrize("step", [0.0, 0.01, 0.3, 1.0, 30.0])
+def test_prox_of_the_spectral_norm(step: float) -> None:
+    """Against a search: the largest singular values meet at a tau, and no other tau is better."""
+    rng = np.random.default_rng(9)
+    w = with_singular_values(rng, (7, 5))
+    sigma = np.linalg.svd(w, compute_uv=False)
+    penalty = SpectralNorm(0.8, weights=np.array([2.5]))
+
+    def objective(tau: float) -> float:
+        return step * 0.8 * 2.5 * tau**2 / 2 + np.sum(np.maximum(sigma - tau, 0) ** 2) / 2
+
+    tau = minimize_scalar(objective, 0, sigma[0])
+    moved = penalty.prox(w, step)
+    found = np.linalg.svd(moved, compute_uv=False)
+    # Flat to rounding within sqrt(2e-16) of a minimum, and more where it is flatter.
+    np.testing.assert_allclose(found, np.minimum(sigma, tau), rtol=0, atol=1e-6)
+    # What is cut off is what R pulls with, which tau says to all digits.
+    assert np.sum(sigma - found) == pytest.approx(2.0 * step * found[0], rel=1e-12, abs=1e-12)
+    assert (found[0] < sigma[0] - 1e-3) == (step > 0)
+    _, size = penalty.prox_and_size(w, step)
+    assert 0.8 * 2.5 * size == pytest.approx(penalty.value(moved), rel=1e-12)
+    assert not penalty.prox(np.zeros((3, 2)), step).any()
+    with pytest.raises(
+        ValueError, match=r"^step: expected one number for SpectralNorm, got an array$"
+    ):
+        penalty.prox(w, np.full(w.shape, step))
+
+
+def test_a_cap_decomposes_only_what_exceeds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Frobenius norm is nearly always above the bound; sigma_1 is what counts."""
+    rng = np.random.default_rng(10)
+    decompose, calls = np.linalg.svd, []
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        return decompose(*arguments, **options)
+
+    for dtype, near in (("float32", 1e-5), ("float64", 1e-10)):
+        for shape in ((30, 20), (20, 30), (25, 25)):
+            w = rng.standard_normal(shape)
+            w = (w / decompose(w, compute_uv=False)[0]).astype(dtype)
+            assert np.linalg.norm(w) > 2
+            monkeypatch.setattr(np.linalg, "svd", counting)
+            for bound, decomposed in ((1 + near, 0), (1 - near, 1), (0.5, 1), (0.0, 1), (9.0, 0)):
+                calls.clear()
+                capped = SpectralCap(bound).prox(w, 0.1)
+                assert len(calls) == decomposed
+                assert (capped == w).all() == (not decomposed)
+            monkeypatch.setattr(np.linalg, "svd", decompose)
+
+
 def test_soft_orthogonality_is_zero_for_orthonormal_columns() -> None:
     q = np.linalg.qr(np.random.default_rng(7).standard_normal((6, 4)))[0]
     assert SoftOrthogonality(1.0).value(q) < 1e-28
     assert SoftOrthogonality(0.5).value(2 * np.eye(3)) == 0.5 * 3 * 9.0
+
+
+@pytest.mark.parametrize("name", [n for n in PENALTIES if issubclass(REGISTRY[n], MatrixPenalty)])
+def test_the_weight_of_a_matrix(name: str) -> None:
+    cls = REGISTRY[name]
+    (strength,) = strength_names(cls)
+    w = with_singular_values(np.random.default_rng(11), (5, 4))
+    weighted = cls(**{strength: 0.5}, weights=np.array([3.0]))
+    plain = cls(**{strength: 1.5})
+    assert weighted.value(w) == plain.value(w)
+    np.testing.assert_array_equal(weighted.gradient(w), plain.gradient(w))
+    if plain.has_prox:
+        np.testing.assert_array_equal(weighted.prox(w, 0.1), plain.prox(w, 0.1))
+    text = r"^weights: expected one for a matrix, shape \(1,\), got \(2,\)$"
+    two = cls(**{strength: 0.5}, weights=np.ones(2))
+    with pytest.raises(ValueError, match=text):
+        two.prox(w, 0.1) if plain.constraint else two.gradient(w)
 
 
 @pytest.mark.parametrize("name", sorted(set(PENALTIES) - set(WITH_PROX) - set(CONSTRAINTS)))

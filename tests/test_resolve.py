@@ -57,6 +57,20 @@ def test_the_first_pattern_that_matches_counts() -> None:
     }
 
 
+def test_bias_and_gain_are_words() -> None:
+    """A name that has their letters within another word is that of a weight."""
+    weights = ["weight_against", "again", "unbiased", "weight_regain_l0"]
+    spared = ["bias", "gain_l0", "norm.gain", "out_bias", "biases", "bias2", "gains_l0"]
+    names = weights + spared
+    for penalty in (L1(1.0), {"*": L1(1.0)}):
+        found = resolved(penalty, names)
+        assert [name for name in names if found[name]] == weights
+    found = resolved({"*gain*": L2(1.0), "*": L1(1.0)}, names)
+    assert [name for name in names if found[name] == (L2(1.0),)] == [
+        name for name in names if "gain" in name
+    ]
+
+
 @pytest.mark.parametrize("pattern", ["*", "*_hh_*", "b*", "?ias*"])
 def test_a_pattern_without_bias_in_it_spares_biases(pattern: str) -> None:
     found = resolved({pattern: L1(1.0), "*bias*": L2(1.0)}, [*NAMES, "b_weight", "dias_weight"])

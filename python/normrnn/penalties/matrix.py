@@ -1,18 +1,23 @@
 """Penalties of a matrix as a whole: of its singular values, or its distance from orthogonal.
 
-They need products of matrices or singular values, which NumPy's linear algebra does; `update` adds
-their gradients in its one pass.
+They need products of matrices or singular values, which NumPy's linear algebra does, in threads of
+its own; `update` adds their gradients in its one pass.
 """
 
-from typing import Any
+import math
+from collections.abc import Callable
+from copy import copy
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from normrnn import _lanczos
-from normrnn.penalties.base import Penalty
+from normrnn.penalties.arrays import Arrays, bind, keep_factors, one_array
+from normrnn.penalties.base import Penalty, number
 
-#: What a penalty remembers of a parameter between updates: vectors to start an iteration from.
+#: What is remembered of a matrix between updates: vectors to start an iteration from, and the value
+#: that a prox has left.
 Memory = dict[str, NDArray[Any]]
 
 #: Share of a warm start that is drawn anew: a direction that the old vector has no part in may have
@@ -24,9 +29,60 @@ BASIS = 20
 
 
 class MatrixPenalty(Penalty):
-    """A penalty of a whole matrix [rows, columns]; ``"weight_hh_l0[*]"`` means each gate's."""
+    """A penalty of a whole matrix [rows, columns]; ``"weight_hh_l0[*]"`` means each gate's.
+
+    Attributes
+    ----------
+    weights : ndarray, mapping of str to ndarray, or None
+        A factor of the strength or bound for each gate; see `for_block`.
+    """
 
     scope = "matrix"
+    weights: Arrays = None
+
+    def __post_init__(self) -> None:
+        """Check strengths, and check and copy the weights."""
+        super().__post_init__()
+        keep_factors(self, "weights")
+
+    def for_parameter(self, name: str) -> Self:
+        """Return the penalty with the weights of this parameter, if it has some for each."""
+        return bind(self, name, "weights")
+
+    def for_block(self, name: str, gate: int, gates: int) -> Self:
+        """Return the penalty with the weight of one of a parameter's gates.
+
+        A matrix that has no gates, or whose gates are taken together, is the only one: 0 of 1.
+
+        Raises
+        ------
+        ValueError
+            If there is not one weight for each.
+        """
+        held = one_array("weights", self.weights)
+        if held is None:
+            return self
+        if held.shape != (gates,):
+            kind = f"each of {gates} gates" if gates > 1 else "a whole matrix"
+            raise ValueError(
+                f"weights[{name}]: expected one for {kind}, shape ({gates},), got {held.shape}"
+            )
+        block = copy(self)
+        object.__setattr__(block, "weights", held[gate : gate + 1])
+        return block
+
+    def weighted(self, name: str) -> float:
+        """Return a strength or bound times the matrix's own weight."""
+        held = one_array("weights", self.weights)
+        if held is not None and held.shape != (1,):
+            raise ValueError(f"weights: expected one for a matrix, shape (1,), got {held.shape}")
+        return number(self, name) * (1.0 if held is None else float(held[0]))
+
+    def prox_and_size(
+        self, w: NDArray[Any], step: float | NDArray[Any]
+    ) -> tuple[NDArray[Any], float | None]:
+        """Return the prox, and R / strength of it where that comes with it."""
+        return self.prox(w, step), None
 
     def value_and_gradient(
         self, w: NDArray[Any], memory: Memory | None = None
@@ -34,8 +90,8 @@ class MatrixPenalty(Penalty):
         """R and dR/dw. What is found by iteration starts from `memory`, which is changed."""
         return self.value(w), self.gradient(w)
 
-    def check(self, name: str, w: NDArray[Any]) -> None:
-        """Refuse what is not a matrix of finite numbers.
+    def check(self, name: str, w: NDArray[Any], first: int = 0) -> None:
+        """Refuse what is not a matrix of finite numbers: rows of `name` from `first` on.
 
         Raises
         ------
@@ -50,11 +106,37 @@ class MatrixPenalty(Penalty):
                 f"{w.shape}"
             )
         if not np.isfinite(w).all():
-            at = tuple(np.argwhere(~np.isfinite(w))[0].tolist())
+            row, column = np.argwhere(~np.isfinite(w))[0].tolist()
             raise FloatingPointError(
-                f"params[{name!r}]: expected finite values for {type(self).__name__}, got {w[at]} "
-                f"at index {at}"
+                f"params[{name!r}]: expected finite values for {type(self).__name__}, got "
+                f"{w[row, column]} at index {(first + row, column)}"
             )
+
+
+def with_singular_values(
+    w: NDArray[Any], change: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return a matrix with other singular values, and those: change(sigma), by decomposition.
+
+    The prox of any function of the singular values is one on them.
+    """
+    u, sigma, vt = np.linalg.svd(w, full_matrices=False)
+    changed = change(sigma.astype(np.float64))
+    moved: NDArray[Any] = (u * changed.astype(w.dtype)) @ vt
+    return moved, changed
+
+
+def one_step(penalty: Penalty, step: float | NDArray[Any]) -> float:
+    """Return the step size; refuse one for each weight, where there is no closed form.
+
+    Raises
+    ------
+    ValueError
+        If it is an array.
+    """
+    if np.ndim(step):
+        raise ValueError(f"step: expected one number for {type(penalty).__name__}, got an array")
+    return float(step)
 
 
 def leading_singular_vectors(
@@ -93,6 +175,11 @@ def leading_singular_vectors(
     >>> round(sigma, 9), abs(v).round(6).tolist()
     (3.0, [0.0, 1.0])
     """
+    # Squares of float32 numbers vanish below 1e-23 and are infinite from 2e19 on.
+    largest = max(float(w.max(initial=0)), -float(w.min(initial=0)))
+    exponent = 0 if 1e-9 <= largest <= 1e9 else math.frexp(largest)[1]
+    if exponent:
+        w = np.ldexp(w, -exponent)
     start = _lanczos.unit(np.random.default_rng(0).standard_normal((w.shape[1],)))
     kept = None if memory is None else memory.get("right")
     if kept is not None and kept.shape == start.shape:
@@ -106,4 +193,5 @@ def leading_singular_vectors(
         start = found.v
     if memory is not None:
         memory["right"] = found.v
-    return found.sigma, found.u, found.v
+    with np.errstate(over="ignore"):
+        return float(np.ldexp(found.sigma, exponent)), found.u, found.v

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ Array = NDArray[Any]
 
 class MatrixTerms:
     """Penalties of whole matrices within one update: gradients before it, prox steps after it.
+
+    Prox steps come after the core's, and a singular value decomposition may fail: with any of them
+    all that the core changes is copied first, which takes a small part of the time of one.
 
     Attributes
     ----------
@@ -39,25 +43,31 @@ class MatrixTerms:
         self.rule = rule
         self.state = state
         self.vectors: dict[str, Memory] = {}  # to be kept in the state if the core takes the step
-        self.after: list[tuple[MatrixPenalty, Array, Array]] = []  # with the weights before
+        self.after: list[tuple[MatrixPenalty, Piece, Memory]] = []
+        self.before: list[tuple[Array, Array]] = []  # all that the core changes, and copies of it
         for i, piece in enumerate(pieces):
             for term in piece.terms:
                 penalty = inner_of(term)
                 if not isinstance(penalty, MatrixPenalty):
                     continue
                 w = piece_of(params[piece.name], piece)
-                penalty.check(piece.name, w)
+                first = 0 if piece.rows is None else piece.rows.start
+                penalty.check(piece.name, w, first)
+                key = f"{piece.name}[{first}]"
+                memory = self.vectors.setdefault(key, dict(state.get("vectors", {}).get(key, {})))
                 if is_prox(term):
                     self._refuse_metric(penalty)
-                    self.value += penalty.value(w)
-                    self.after.append((penalty, w, w.copy()))
+                    self.value += _value_of(penalty, w, memory)
+                    self.after.append((penalty, piece, memory))
                     continue
-                start = 0 if piece.rows is None else piece.rows.start
-                key = f"{piece.name}[{start}]"
-                memory = self.vectors.setdefault(key, dict(state.get("vectors", {}).get(key, {})))
                 value, gradient = penalty.value_and_gradient(w, memory)
                 self.value += value
                 self.pull[i] = self.pull[i] + gradient if i in self.pull else gradient
+        if self.after:
+            kept = (params, *(state[slot] for slot in rule.slots))
+            self.before = [
+                (arrays[name], np.array(arrays[name])) for arrays in kept for name in params
+            ]
 
     def _refuse_metric(self, penalty: MatrixPenalty) -> None:
         if not penalty.constraint and not self.rule.uniform_step:
@@ -70,18 +80,32 @@ class MatrixTerms:
     def finish(self, info: UpdateInfo) -> UpdateInfo:
         """Take the prox steps, keep what iterations start from, and return the sums with them.
 
-        A matrix that the rule's step has made NaN or infinite has no prox, and stays so.
+        A matrix that the rule's step has made NaN or infinite has no prox, and stays so. Whatever
+        is raised, as by a decomposition that does not converge, nothing has changed.
         """
+        try:
+            info = self._prox_steps(info)
+        except BaseException:  # Ctrl-C, too
+            for array, before in self.before:
+                array[...] = before
+            self.state["step"] -= 1
+            raise
         if any(self.vectors.values()):
             self.state.setdefault("vectors", {}).update(self.vectors)
+        return info
+
+    def _prox_steps(self, info: UpdateInfo) -> UpdateInfo:
         if not self.after and not self.value:
             return info
         update_squares, param_norm = info.update_norm**2, info.param_norm
-        for penalty, w, before in self.after:
+        copies = dict(zip(self.params, self.before, strict=False))  # parameters come first
+        for penalty, piece, memory in self.after:
+            w, before = (piece_of(array, piece) for array in copies[piece.name])
             if not np.all(np.isfinite(w)):
                 continue
             stepped = w.copy()
-            w[...] = penalty.prox(stepped, self.rule.prox_step)
+            w[...], size = penalty.prox_and_size(stepped, self.rule.prox_step)
+            _keep_value(penalty, w, size, memory)
             update_squares += _squares(w - before) - _squares(stepped - before)
         if self.after:  # not by differences: a constraint may have taken nearly all away
             param_norm = math.sqrt(sum(_squares(w) for w in self.params.values()))
@@ -91,6 +115,25 @@ class MatrixTerms:
             update_norm=math.sqrt(max(update_squares, 0.0)),
             param_norm=param_norm,
         )
+
+
+def _keep_value(penalty: MatrixPenalty, w: Array, size: float | None, memory: Memory) -> None:
+    """Keep what a prox knows of the weights that it leaves: R / strength."""
+    if size is not None:
+        name = type(penalty).__name__
+        memory |= {f"{name} of": _digest(w), name: np.array(size)}
+
+
+def _value_of(penalty: MatrixPenalty, w: Array, memory: Memory) -> float:
+    """R, from what was kept if the weights are those of then."""
+    name = type(penalty).__name__
+    if name not in memory or not np.array_equal(memory[f"{name} of"], _digest(w)):
+        return penalty.value(w)
+    return penalty.weighted("strength") * float(memory[name])
+
+
+def _digest(w: Array) -> NDArray[np.uint8]:
+    return np.frombuffer(blake2b(w.tobytes(), digest_size=16).digest(), np.uint8)
 
 
 def _squares(a: Array) -> float:

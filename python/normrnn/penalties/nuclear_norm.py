@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normrnn.penalties.base import Strength, number
-from normrnn.penalties.matrix import MatrixPenalty, Memory
+from normrnn.penalties.arrays import Arrays
+from normrnn.penalties.base import Strength, total
+from normrnn.penalties.matrix import MatrixPenalty, Memory, one_step, with_singular_values
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,10 @@ class NuclearNorm(MatrixPenalty):
     ----------
     strength : float or callable
         Factor >= 0 of the sum, or a function from the number of the update to one.
+    weights : ndarray, mapping of str to ndarray, or None
+        A factor >= 0 of it for each gate (i f g o, or r z n), whichever of them a pattern such as
+        ``"weight_hh_l0[*]"`` is for, or one such array for each parameter name; one factor for a
+        matrix that has no gates, or whose gates are taken together.
 
     References
     ----------
@@ -37,10 +42,12 @@ class NuclearNorm(MatrixPenalty):
     """
 
     strength: Strength
+    weights: Arrays = None
 
     def value(self, w: NDArray[Any]) -> float:
         """R = strength * sum of singular values."""
-        return number(self, "strength") * float(np.sum(np.linalg.svd(w, compute_uv=False)))
+        sigma = np.linalg.svd(w, compute_uv=False)
+        return self.weighted("strength") * total(sigma)
 
     def gradient(self, w: NDArray[Any]) -> NDArray[Any]:
         """Strength * U V^T over the singular values that are not zero."""
@@ -53,9 +60,9 @@ class NuclearNorm(MatrixPenalty):
         u, sigma, vt = np.linalg.svd(w, full_matrices=False)
         largest = float(sigma.max(initial=0))
         kept = sigma > largest * max(w.shape) * np.finfo(w.dtype).eps
-        strength = w.dtype.type(number(self, "strength"))
-        gradient: NDArray[Any] = strength * (u[:, kept] @ vt[kept])
-        return float(strength) * float(np.sum(sigma, dtype=np.float64)), gradient
+        strength = self.weighted("strength")
+        gradient: NDArray[Any] = w.dtype.type(strength) * (u[:, kept] @ vt[kept])
+        return strength * total(sigma), gradient
 
     def prox(self, w: NDArray[Any], step: float | NDArray[Any]) -> NDArray[Any]:
         """Soft threshold of the singular values by step * strength.
@@ -65,9 +72,12 @@ class NuclearNorm(MatrixPenalty):
         ValueError
             If there is a step size for each weight: there is no closed form then.
         """
-        if np.ndim(step):
-            raise ValueError("step: expected one number for NuclearNorm, got an array")
-        u, sigma, vt = np.linalg.svd(w, full_matrices=False)
-        sigma = np.maximum(sigma - w.dtype.type(step * number(self, "strength")), 0)
-        moved: NDArray[Any] = (u * sigma) @ vt
-        return moved
+        return self.prox_and_size(w, step)[0]
+
+    def prox_and_size(
+        self, w: NDArray[Any], step: float | NDArray[Any]
+    ) -> tuple[NDArray[Any], float]:
+        """Both from one decomposition; the size is the sum of the singular values that are left."""
+        threshold = one_step(self, step) * self.weighted("strength")
+        moved, left = with_singular_values(w, lambda sigma: np.maximum(sigma - threshold, 0))
+        return moved, total(left)

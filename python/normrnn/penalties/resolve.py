@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from normrnn.penalties.base import ElementwisePenalty, Penalty, Prox
 from normrnn.penalties.groups import GroupPenalty
+from normrnn.penalties.matrix import MatrixPenalty
 
 One: TypeAlias = Penalty | Prox
 Some: TypeAlias = One | Sequence[One] | None
@@ -17,6 +18,7 @@ Params: TypeAlias = Mapping[str, NDArray[Any]]
 GATES = {3: "rzn", 4: "ifgo"}
 _GATE = re.compile(r"(.*)\[([a-z]|\*)\]")
 _LAYER = re.compile(r"(?:weight|bias|gain)_(?:ih|hh)_(l\d+(?:_reverse)?)")
+_SPARED = re.compile(r"(?<![A-Za-z])(bias|gain)(?=(?:e?s)?(?![A-Za-z]))")  # words, not "against"
 _KINDS: tuple[tuple[type, str], ...] = (
     (ElementwisePenalty, "penalty of each weight"),
     (GroupPenalty, "penalty of groups"),
@@ -47,12 +49,12 @@ class Piece(NamedTuple):
 def resolve(penalty: Some | Mapping[str, Some], params: Params, step: int = 1) -> list[Piece]:
     """Say for each parameter which penalties it has.
 
-    One penalty, or a list of them, applies to every parameter whose name has neither "bias" nor
-    "gain" in it. A mapping goes from a pattern (as in fnmatch, case-sensitive) to one, a list or
-    None: the first pattern that matches counts, and a pattern matches a bias or a gain only if the
-    pattern itself has "bias" or "gain" in it. ``"weight_hh_l0[f]"`` is the rows of gate f alone
-    (i f g o for the LSTM, r z n for the GRU), ``"weight_hh_l0[*]"`` each gate by itself; so for a
-    bias or a gain that has a part for each gate.
+    One penalty, or a list of them, applies to every parameter whose name has neither of the words
+    "bias" and "gain" in it. A mapping goes from a pattern (as in fnmatch, case-sensitive) to one, a
+    list or None: the first pattern that matches counts, and a pattern matches a bias or a gain only
+    if the pattern itself has "bias" or "gain" in it. ``"weight_hh_l0[f]"`` is the rows of gate f
+    alone (i f g o for the LSTM, r z n for the GRU), ``"weight_hh_l0[*]"`` each gate by itself; so
+    for a bias or a gain that has a part for each gate.
 
     A list may hold one penalty of each weight, one of groups, and any number of whole matrices; at
     most one of them may be a `Prox` or a constraint.
@@ -106,7 +108,7 @@ def resolve(penalty: Some | Mapping[str, Some], params: Params, step: int = 1) -
         terms = _terms(f"penalty[{pattern!r}]", some, step)
         _check_match(pattern, glob, label, params)
         rules.append((pattern, glob, label, terms))
-    return [piece for name in params for piece in _pieces(name, rules, params)]
+    return [_weighted(piece, params) for name in params for piece in _pieces(name, rules, params)]
 
 
 def gates_of(name: str, params: Params) -> str:
@@ -153,13 +155,36 @@ def _pieces(name: str, rules: Iterable[Any], params: Params) -> list[Piece]:
     return pieces
 
 
+def _weighted(piece: Piece, params: Params) -> Piece:
+    """Give penalties of whole matrices the weight of the gate that the piece is."""
+    if not any(isinstance(inner_of(term), MatrixPenalty) for term in piece.terms):
+        return piece
+    letters, gate, gates = gates_of(piece.name, params), 0, 1
+    if letters and piece.rows is not None:
+        height = len(params[piece.name]) // len(letters)
+        if piece.rows.stop - piece.rows.start == height:
+            gate, gates = piece.rows.start // height, len(letters)
+
+    def own(term: One) -> One:
+        penalty = inner_of(term)
+        if not isinstance(penalty, MatrixPenalty):
+            return term
+        block = penalty.for_block(piece.name, gate, gates)
+        return Prox(block) if isinstance(term, Prox) else block
+
+    return piece._replace(terms=tuple(map(own, piece.terms)))
+
+
+def _spared_words(name: str) -> list[str]:
+    return _SPARED.findall(name)
+
+
 def _exempt(name: str) -> bool:
-    return "bias" in name or "gain" in name
+    return bool(_spared_words(name))
 
 
 def _matches(glob: str, name: str) -> bool:
-    spared = any(word in name and word not in glob for word in ("bias", "gain"))
-    return fnmatchcase(name, glob) and not spared
+    return fnmatchcase(name, glob) and all(word in glob for word in _spared_words(name))
 
 
 def _check_match(pattern: str, glob: str, label: str | None, params: Params) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normrnn.penalties.base import Strength, number, total
+from normrnn.penalties.arrays import Arrays
+from normrnn.penalties.base import Strength, total
 from normrnn.penalties.matrix import MatrixPenalty, Memory
 
 
@@ -21,6 +22,8 @@ class SoftOrthogonality(MatrixPenalty):
     ----------
     strength : float or callable
         Factor >= 0, or a function from the number of the update to one.
+    weights : ndarray, mapping of str to ndarray, or None
+        A factor >= 0 of it for each gate; arranged as for `NuclearNorm`.
 
     References
     ----------
@@ -37,6 +40,7 @@ class SoftOrthogonality(MatrixPenalty):
     """
 
     strength: Strength
+    weights: Arrays = None
     has_prox = False
 
     def value(self, w: NDArray[Any]) -> float:
@@ -52,12 +56,12 @@ class SoftOrthogonality(MatrixPenalty):
     ) -> tuple[float, NDArray[Any]]:
         """Both from two products."""
         excess = w.T @ w - np.eye(w.shape[1], dtype=w.dtype)
-        strength = number(self, "strength")
+        strength = self.weighted("strength")
         gradient: NDArray[Any] = w.dtype.type(4 * strength) * (w @ excess)
         return strength * total(np.square(excess, dtype=np.float64)), gradient
 
     def prox(self, w: NDArray[Any], step: float | NDArray[Any]) -> NDArray[Any]:
-        """There is none in closed form.
+        """There is none: R is not convex, and a singular matrix has many nearest ones.
 
         Raises
         ------

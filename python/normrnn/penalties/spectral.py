@@ -1,5 +1,6 @@
 """The largest singular value: a penalty of it, and a hard cap."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,8 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normrnn._numbers import check_fields, positive
-from normrnn.penalties.base import Strength, number
-from normrnn.penalties.matrix import MatrixPenalty, Memory, leading_singular_vectors
+from normrnn.penalties.arrays import Arrays
+from normrnn.penalties.base import Strength
+from normrnn.penalties.matrix import (
+    MatrixPenalty,
+    Memory,
+    leading_singular_vectors,
+    one_step,
+    with_singular_values,
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,8 @@ class SpectralNorm(MatrixPenalty):
         then off by the square of it, divided by how far apart the singular values are. With a
         `state`, a direction that has just overtaken the old one may take some ten updates to be
         found, and sigma_1 is a per cent or two too small until then.
+    weights : ndarray, mapping of str to ndarray, or None
+        A factor >= 0 of the strength for each gate; arranged as for `NuclearNorm`.
 
     References
     ----------
@@ -47,7 +57,7 @@ class SpectralNorm(MatrixPenalty):
 
     strength: Strength
     tolerance: float = 1e-3
-    has_prox = False
+    weights: Arrays = None
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -57,7 +67,7 @@ class SpectralNorm(MatrixPenalty):
     def value(self, w: NDArray[Any]) -> float:
         """R = strength / 2 * sigma_1^2."""
         sigma = float(np.max(np.linalg.svd(w, compute_uv=False), initial=0))
-        return number(self, "strength") / 2 * sigma**2
+        return self.weighted("strength") / 2 * sigma * sigma
 
     def gradient(self, w: NDArray[Any]) -> NDArray[Any]:
         """Strength * sigma_1 * u v^T."""
@@ -68,19 +78,35 @@ class SpectralNorm(MatrixPenalty):
     ) -> tuple[float, NDArray[Any]]:
         """Both by iteration from where it ended the last time."""
         sigma, u, v = leading_singular_vectors(w, memory, tolerance=self.tolerance)
-        strength = number(self, "strength")
+        strength = self.weighted("strength")
         gradient: NDArray[Any] = np.outer(w.dtype.type(strength * sigma) * u, v)
-        return strength / 2 * sigma**2, gradient
+        return strength / 2 * sigma * sigma, gradient
 
     def prox(self, w: NDArray[Any], step: float | NDArray[Any]) -> NDArray[Any]:
-        """There is none.
+        """Cut singular values down to the tau at which step * strength * tau is what is cut off.
 
         Raises
         ------
         ValueError
-            Always.
+            If there is a step size for each weight: there is no closed form then.
         """
-        raise ValueError("penalty: expected one with a proximal step, got SpectralNorm")
+        return self.prox_and_size(w, step)[0]
+
+    def prox_and_size(
+        self, w: NDArray[Any], step: float | NDArray[Any]
+    ) -> tuple[NDArray[Any], float]:
+        """Both from one decomposition; the size is tau^2 / 2."""
+        a = one_step(self, step) * self.weighted("strength")
+
+        # a tau is sum_{i <= k} (sigma_i - tau) for the k that are cut, and no less for another k.
+        def cut(sigma: NDArray[np.float64]) -> NDArray[np.float64]:
+            tau = np.max(np.cumsum(sigma) / (a + np.arange(1, sigma.size + 1)), initial=0)
+            held: NDArray[np.float64] = np.minimum(sigma, tau)
+            return held
+
+        moved, left = with_singular_values(w, cut)
+        largest = float(left.max(initial=0))
+        return moved, largest * largest / 2
 
 
 @dataclass(frozen=True)
@@ -88,13 +114,15 @@ class SpectralCap(MatrixPenalty):
     """sigma_1(W) <= bound: larger singular values are cut down to it after each step.
 
     With ``weight_hh`` of a tanh network below 1 gradients cannot explode. The nearest matrix that
-    keeps the bound, by a singular value decomposition, unless the Frobenius norm shows that there
-    is nothing to do.
+    keeps the bound, by a singular value decomposition, unless a Cholesky decomposition, which takes
+    a small part of the time, shows that there is nothing to do.
 
     Parameters
     ----------
     bound : float or callable
         Largest singular value, >= 0, or a function from the number of the update to one.
+    weights : ndarray, mapping of str to ndarray, or None
+        A factor >= 0 of the bound for each gate; arranged as for `NuclearNorm`.
 
     References
     ----------
@@ -110,6 +138,7 @@ class SpectralCap(MatrixPenalty):
     """
 
     bound: Strength
+    weights: Arrays = None
     constraint = True
 
     def value(self, w: NDArray[Any]) -> float:
@@ -122,11 +151,29 @@ class SpectralCap(MatrixPenalty):
 
     def prox(self, w: NDArray[Any], step: float | NDArray[Any]) -> NDArray[Any]:
         """U min(sigma, bound) V^T, whatever the step."""
-        bound = number(self, "bound")
-        if float(np.linalg.norm(w.astype(np.float64))) <= bound:
+        bound = self.weighted("bound")
+        if _keeps(w, bound):
             return w.copy()
-        u, sigma, vt = np.linalg.svd(w, full_matrices=False)
-        if float(sigma.max(initial=0)) <= bound:
-            return w.copy()
-        capped: NDArray[Any] = (u * np.minimum(sigma, w.dtype.type(bound))) @ vt
-        return capped
+        return with_singular_values(w, lambda sigma: np.minimum(sigma, bound))[0]
+
+
+def _keeps(w: NDArray[Any], bound: float) -> bool:
+    """Whether sigma_1 <= bound for certain: I - W^T W / bound^2 is positive definite.
+
+    So it is if Cholesky's decomposition exists of what is left once the rounding of the product has
+    been taken off. The Frobenius norm, of which sigma_1 is at least 1 / sqrt(rank), comes first.
+    """
+    w = w.astype(np.float64)
+    with np.errstate(over="ignore"):
+        norm = float(np.linalg.norm(w))
+    if norm <= bound:
+        return True
+    if not norm <= math.sqrt(min(w.shape)) * bound:
+        return False
+    tall = (w if w.shape[0] >= w.shape[1] else w.T) / bound
+    rounding = (len(tall) + 2) * np.finfo(np.float64).eps * (norm / bound) ** 2
+    try:
+        np.linalg.cholesky((1 - rounding) * np.eye(tall.shape[1]) - tall.T @ tall)
+    except np.linalg.LinAlgError:
+        return False
+    return True

@@ -105,7 +105,7 @@ def lambda_max(
         if isinstance(term.penalty, ElementwisePenalty):
             found.append(float(np.max(np.abs(g) / _above_zero(_l1(term.penalty, g)), initial=0.0)))
         elif isinstance(term.penalty, NuclearNorm):
-            strength = _above_zero(np.array(number(term.penalty, "strength")))
+            strength = _above_zero(np.array(term.penalty.weighted("strength")))
             found.append(float(np.linalg.norm(g, 2) / strength))
     return max(found)
 
