@@ -401,6 +401,11 @@ def test_dead_units() -> None:
     headless = {name: w for name, w in params.items() if not name.endswith("hy")}
     assert np.argwhere(diagnostics.dead_units(tape, headless).unread).tolist() == [[0, 3]]
     assert diagnostics.dead_units(tape).unread is None
+    # Two other heads: a unit is read if one of them reads it.
+    named = headless | {"a": np.ones((2, 12)), "b": np.ones((1, 12))}
+    named["a"][:, [1, 6 + 5]] = named["b"][:, [2, 6 + 5]] = 0
+    unread = diagnostics.dead_units(tape, named, heads=("a", "b")).unread
+    assert np.argwhere(unread).tolist() == [[0, 3], [21, 5]]
 
 
 def test_silent_units_of_tanh_are_not_inactive() -> None:
@@ -564,6 +569,26 @@ NORMS = np.ones((2, 5))
             (TAPE, nr.init_params("gru", 3, 4, num_layers=2)),
             ValueError,
             "params: expected layers and directions ('l0',), got ('l0', 'l1')",
+        ),
+        (
+            "dead_units",
+            (TAPE, {"heads": ["a"]}),
+            ValueError,
+            "heads: expected none without params, got ('a',)",
+        ),
+        *(
+            (
+                "dead_units",
+                (TAPE, nr.init_params("gru", 3, 4) | {"a": np.ones(shape)}, {"heads": heads}),
+                error,
+                message,
+            )
+            for shape, heads, error, message in [
+                (4, ["a"], ValueError, "a: expected shape (O, 4), got (4,)"),
+                ((1, 5), ["a"], ValueError, "a: expected shape (O, 4), got (1, 5)"),
+                ((1, 4), ["a", "b"], ValueError, "heads: expected names of parameters, got 'b'"),
+                ((1, 4), "a", TypeError, "heads: expected a sequence of names, got str"),
+            ]
         ),
         (
             "spectral_norm",

@@ -36,6 +36,18 @@ def train(monitor: nr.Monitor, steps: int, first: int = 0, **left_out: None) -> 
     return told
 
 
+def test_weights_of_no_input() -> None:
+    """A network of no input has a weight_ih without a number in it: none of them is 0."""
+    params = nr.init_params("gru", 0, 4)
+    assert params["weight_ih_l0"].size == 0
+    params["weight_hh_l0"][:4] = 0
+    monitor = nr.Monitor(sampled=("weight_zeros",), strict=True)
+    monitor.record(0, params=params)
+    assert monitor.history["weight_zeros/weight_ih_l0"].tolist() == [0.0]
+    assert monitor.history["weight_zeros/weight_ih_l0[z]"].tolist() == [0.0]
+    assert monitor.history["weight_zeros/weight_hh_l0[r]"].tolist() == [1.0]
+
+
 def test_what_is_recorded_at_each_step_and_what_at_every_third() -> None:
     monitor = nr.Monitor(every=3, sampled=EVERYTHING, strict=True)
     told = train(monitor, 7)

@@ -132,6 +132,25 @@ def test_one_strength_and_one_score() -> None:
     assert texts(ax) == []
 
 
+def test_a_path_that_ends_without_a_penalty() -> None:
+    """As `path` makes it: the last λ is 0, which no logarithmic axis has."""
+    strengths = np.array([1e-2, 1e-3, 0.0])
+    ax, lines = plots.lambda_path(strengths, np.array([0.0, 0.5, 0.9]), best=0.0)
+    assert lines.x.tolist() == [0.0, 1e-3, 1e-2]
+    assert lines.y["0"].tolist() == [0.9, 0.5, 0.0]
+    assert ax.get_xlim() == (1e-2, 0.0)
+    assert texts(ax) == ["λ = 0"]
+    # What is at 0 lies at the end, and 1e-3 well before it.
+    ends = ax.transAxes.inverted().transform(ax.transData.transform([(x, 0) for x in lines.x]))
+    assert ends[0, 0] == pytest.approx(1)
+    assert 0.2 < ends[1, 0] < 0.8
+    ax, lines = plots.lambda_path([0.0], [3.0])
+    assert ax.get_xlim() == (1.0, 0.0)
+    ax, _ = plots.lambda_path([0.1, 0.2], [3.0, 2.0], best=0.0)
+    ax.figure.canvas.draw()
+    assert ax.get_xlim() == (0.2, 0.0)
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_relu"])
 def test_gate_saturation(cell: str) -> None:
     params = nr.init_params(cell, 3, 6, num_layers=2, bidirectional=True, dtype="float64")
@@ -234,9 +253,9 @@ except ImportError as error:
         ),
         (
             "lambda_path",
-            ([1.0, 0.0], [1.0, 2.0]),
+            ([1.0, -0.5], [1.0, 2.0]),
             ValueError,
-            "lambdas: expected finite numbers > 0, [K], got [1.0, 0.0]",
+            "lambdas: expected finite numbers >= 0, [K], got [1.0, -0.5]",
         ),
         (
             "lambda_path",
@@ -291,7 +310,7 @@ def test_options_that_are_refused() -> None:
         plots.lambda_path([1.0], [[1.0]], labels=["a", "b"])
     with pytest.raises(TypeError, match=r"\Alabels: expected None beside a mapping of values"):
         plots.lambda_path([1.0], {"a": [1.0]}, labels=["a"])
-    with pytest.raises(ValueError, match=r"\Abest: expected a finite number > 0, got -1.0\Z"):
+    with pytest.raises(ValueError, match=r"\Abest: expected a finite number >= 0, got -1.0\Z"):
         plots.lambda_path([1.0], [1.0], best=-1)
     with pytest.raises(ValueError, match=r"\Aname: expected one of \[.*\], got 'weight_hh_l7'\Z"):
         plots.spectrum(nr.init_params("gru", 3, 4), name="weight_hh_l7")

@@ -409,6 +409,13 @@ def penalties(center: Params) -> list[Any]:
         },
         {"weight_h*[1y]": nr.Prox(nr.SparseGroupLasso(0.1, 0.2, groups="outgoing"))},
         nr.Prox(nr.SparseGroupLasso(0.1, 0.2, groups="rows")),
+        {  # constraints, which have no λ
+            "weight_hh_l0": nr.MaxNorm(0.3),
+            "weight_hh_l1": nr.SpectralCap(0.5),
+            "weight_hy": nr.NonNegative(),
+            "weight_ih_l0[*]": nr.NuclearNorm(0.1, weights=np.arange(1.0, 4.0)),
+            "weight_*": nr.Prox(nr.L2(0.3)),
+        },
     ]
 
 
@@ -483,7 +490,11 @@ def test_hypergradient_is_the_held_out_losss_derivative(
         # Where a kink is near, differences over 1e-7 lose half the digits of a loss near 1.
         assert slope == pytest.approx(expected, rel=1e-6, abs=1e-8), (pattern, strength)
     names = {p for p, _ in slopes}
-    assert names == (set(penalty) - {"weight_ih_l1"} if isinstance(penalty, dict) else {"*"})
+    if not isinstance(penalty, dict):
+        assert names == {"*"}
+        return
+    free = {p for p, one in penalty.items() if getattr(one, "constraint", False)}
+    assert names == set(penalty) - {"weight_ih_l1"} - free
 
 
 def test_l2_under_sgd_is_minus_two_alpha_inner_product() -> None:
@@ -577,7 +588,9 @@ def test_log_step() -> None:
             "rule: expected a rule such as SGD(0.1), got float",
         ),
         (
-            lambda p: selection.sensitivity(p, p, rule=nr.SGD(0.1), penalty=nr.MaxNorm(1.0)),
+            lambda p: selection.sensitivity(
+                p, p, rule=nr.SGD(0.1), penalty=[nr.L2(0.1), nr.MaxNorm(1.0)]
+            ),
             TypeError,
             "penalty: expected for weight a Prox whose derivative is known, of L1, L2, ElasticNet",
         ),
@@ -630,6 +643,20 @@ def test_hypergradient_errors(
 ) -> None:
     with pytest.raises(error, match=re.escape(message)):
         call({"weight": np.ones(2)})
+
+
+def test_a_log_step_beside_constraints() -> None:
+    params = {"weight": np.array([3.0, -1.0]), "weight_hy": np.array([[2.0, 5.0]])}
+    grads = {name: np.full_like(w, 0.5) for name, w in params.items()}
+    rule = nr.SGD(0.1)
+    penalty = {"weight": nr.L2(0.2), "weight_hy": nr.MaxNorm(1.0)}
+    moved = selection.sensitivity(params, grads, rule=rule, penalty=penalty)
+    assert moved.keys() == {("weight", "L2.strength")}
+    np.testing.assert_allclose(moved["weight", "L2.strength"]["weight"], [-0.6, 0.2])
+    stepped = selection.log_step(penalty, selection.hypergradient(moved, grads), 1.0)
+    assert stepped["weight_hy"] == nr.MaxNorm(1.0)
+    assert stepped["weight"].strength > 0.2
+    assert selection.sensitivity(params, grads, rule=rule, penalty=nr.MaxNorm(1.0)) == {}
 
 
 # Cross-validation in time

@@ -56,7 +56,7 @@ def _weight_l2(at: Moment) -> Numbers:
 
 
 def _weight_zeros(at: Moment) -> Numbers:
-    return _of_blocks("weight_zeros", at.params, lambda w: 1 - int(np.count_nonzero(w)) / w.size)
+    return _of_blocks("weight_zeros", at.params, _share_of_zeros)
 
 
 def _weight_sigma(at: Moment) -> Numbers:
@@ -118,6 +118,10 @@ def _grads(at: Moment) -> Gradients | None:
     if at.grads is not None and not isinstance(at.grads, Gradients):
         raise TypeError(f"grads: expected what backward returned, got {type(at.grads).__name__}")
     return at.grads
+
+
+def _share_of_zeros(w: Array) -> float:
+    return 1 - int(np.count_nonzero(w)) / w.size if w.size else 0.0
 
 
 def _l2(w: Array) -> float:

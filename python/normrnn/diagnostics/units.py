@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from normrnn._heads import HEADS, head_names
 from normrnn._numbers import non_negative
 from normrnn.diagnostics._names import Array, hidden_of, run_names, runs_of, tape_in
 from normrnn.diagnostics.gates import RELU, gates_of
@@ -38,14 +39,18 @@ class DeadUnits:
 
 
 def dead_units(
-    tape: object, params: Mapping[str, Array] | None = None, *, threshold: float = 1e-3
+    tape: object,
+    params: Mapping[str, Array] | None = None,
+    *,
+    threshold: float = 1e-3,
+    heads: Sequence[str] = HEADS,
 ) -> DeadUnits:
     """Find the units that never do anything, or that nobody listens to.
 
     A unit's outgoing weights are its column of W_hh (all gates) and its columns of the next layer's
-    weight_ih, in both directions, or of weight_hy above the last layer. Without weight_hy the last
-    layer's h is the output, and so it is read. A matrix W_hh that is kept as a vector (one weight
-    from each unit to itself) feeds nobody else and does not count.
+    weight_ih, in both directions, or of the heads above the last layer. Without weight_hy the last
+    layer's h is the output, and so it is read, unless other heads are named. A matrix W_hh that is
+    kept as a vector (one weight from each unit to itself) feeds nobody else and does not count.
 
     Parameters
     ----------
@@ -55,6 +60,9 @@ def dead_units(
         The network's parameters, for `unread`.
     threshold : float
         Of |h|, for `silent`.
+    heads : sequence of str
+        As for `shrink`: names in params of all the matrices [O, D*H] that read the last layer, for
+        `unread`.
 
     Returns
     -------
@@ -87,25 +95,43 @@ def dead_units(
         highest, lowest = h.max(axis=(0, 1), initial=0), h.min(axis=(0, 1), initial=0)
         silent.append(np.maximum(highest, -lowest) <= threshold)
         inactive.append((highest <= 0) & relu)
-    unread = None if params is None else _unread(params, names, run.directions, silent[0].size)
+    readers = head_names(heads)
+    if params is None:
+        if readers != HEADS:
+            raise ValueError(f"heads: expected none without params, got {readers}")
+        unread = None
+    else:
+        unread = _unread(params, names, run.directions, silent[0].size, readers)
     return DeadUnits(names, np.array(silent), np.array(inactive), unread)
 
 
 def _unread(
-    params: Mapping[str, Array], names: tuple[str, ...], directions: int, hidden: int
+    params: Mapping[str, Array],
+    names: tuple[str, ...],
+    directions: int,
+    hidden: int,
+    heads: tuple[str, ...],
 ) -> NDArray[np.bool_]:
     if hidden_of(params) != hidden:
         raise ValueError(f"params: expected {hidden} hidden units, got {hidden_of(params)}")
     there, _ = runs_of(params)
     if there != names:
         raise ValueError(f"params: expected layers and directions {names}, got {there}")
+    if heads == HEADS:
+        heads = tuple(name for name in heads if name in params)  # may be none
+    for name in heads:
+        if name not in params:
+            raise ValueError(f"heads: expected names of parameters, got {name!r}")
+        shape = params[name].shape
+        if len(shape) != 2 or shape[1] != directions * hidden:
+            raise ValueError(f"{name}: expected shape (O, {directions * hidden}), got {shape}")
     unread = np.zeros((len(names), hidden), np.bool_)
     for i, name in enumerate(names):
         own = params[f"weight_hh_{name}"]
         layer, direction = divmod(i, directions)
         above = [params[f"weight_ih_{n}"] for n in names if n.split("_")[0] == f"l{layer + 1}"]
         if layer == len(names) // directions - 1:
-            above = [params["weight_hy"]] if "weight_hy" in params else []
+            above = [params[name] for name in heads]
             if not above:
                 continue
         readers = [own] if own.ndim == 2 else []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from normrnn._numbers import positive
+from normrnn._numbers import non_negative
 from normrnn.plots._style import GREY, Lines, Plot, axes_for, label_ends, line_style
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def lambda_path(
     Parameters
     ----------
     lambdas : array_like, [K]
-        Penalty strengths in any order, above 0: the axis is logarithmic.
+        Penalty strengths in any order, >= 0: the axis is logarithmic, from the smallest λ > 0 down
+        to a 0 linear.
     values : array_like, [K] or [K, P], or mapping of str to array_like, [K]
         P lines, or lines by label.
     labels : sequence of str, [P], optional
@@ -71,10 +72,10 @@ def lambda_path(
     ('log', [1.0, 0.98, 0.95, 0.84, 0.5, 0.0, 0.0])
     """
     x = np.asarray(lambdas, np.float64)
-    if x.ndim != 1 or not x.size or not (np.isfinite(x) & (x > 0)).all():
-        raise ValueError(f"lambdas: expected finite numbers > 0, [K], got {lambdas!r}")
+    if x.ndim != 1 or not x.size or not (np.isfinite(x) & (x >= 0)).all():
+        raise ValueError(f"lambdas: expected finite numbers >= 0, [K], got {lambdas!r}")
     if best is not None:
-        best = positive("best", best)
+        best = non_negative("best", best)
     lines = _by_label(values, labels, len(x))
     order = np.argsort(x, kind="stable")
     drawn = Lines(x[order], {label: y[order] for label, y in lines.items()})
@@ -91,8 +92,12 @@ def lambda_path(
         else:
             style = {"color": GREY, "linewidth": 0.5, "alpha": 0.5}
         ax.plot(drawn.x, y, **style)
-    ax.set_xscale("log")
-    ax.set(xlabel="penalty strength λ", ylabel=ylabel, xlim=_limits(drawn.x))
+    shown = drawn.x if best is None else np.append(drawn.x, best)
+    if shown.all():
+        ax.set_xscale("log")
+    else:  # as much room for what is below the smallest as for a power of ten above it
+        ax.set_xscale("symlog", linthresh=min(shown[shown > 0], default=1.0))
+    ax.set(xlabel="penalty strength λ", ylabel=ylabel, xlim=_limits(shown))
     everything = np.concatenate(list(drawn.y.values()))
     if np.nanmin(everything, initial=0) < 0:
         ax.axhline(0, color=GREY, linewidth=0.8)
@@ -133,5 +138,5 @@ def _by_label(
 
 
 def _limits(x: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = float(x[0]), float(x[-1])
-    return (high, low) if low < high else (2 * high, low / 2)
+    low, high = float(x.min()), float(x.max())
+    return (high, low) if low < high else (2 * high or 1.0, low / 2)

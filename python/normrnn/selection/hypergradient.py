@@ -72,8 +72,9 @@ def sensitivity(
     Raises
     ------
     TypeError, ValueError
-        As `update`, or if a rule, a constraint or the prox of a penalty has no known derivative,
-        as `SparseGroupLasso` under `Adam`, or a `Prox` shares its weights with another penalty.
+        As `update`, or if a rule or the prox of a penalty has no known derivative, as
+        `SparseGroupLasso` under `Adam`, or a `Prox` or a constraint shares its weights with another
+        penalty.
 
     Examples
     --------
@@ -101,6 +102,8 @@ def sensitivity(
             factor = -step_derivative(rule, before, slots, step)
             found += [(term, name, factor * r) for name, r in gradients(term, terms, w, norms)]
             continue
+        if term.penalty.constraint and terms.count_of(term.piece) == 1:
+            continue  # no λ, and none that its weights depend on
         refuse_unknown_prox(term, terms, rule)
         size = prox_step(rule, slots, step)
         if term.use:

@@ -78,6 +78,10 @@ class Terms:
     all: list[Term]
     group_weights: NDArray[np.float64]
 
+    def count_of(self, piece: Piece) -> int:
+        """Return how many penalties apply to a piece."""
+        return sum(term.piece is piece for term in self.all)
+
     def sum_over_groups(self, values: Sequence[tuple[Term, Array]]) -> NDArray[np.float64]:
         """Sum arrays, one for each of some terms, over each group."""
         sums = np.zeros(len(self.group_weights))

@@ -95,7 +95,7 @@ def refuse_unknown_prox(term: Term, terms: Terms, rule: Rule) -> None:
             "rule: expected one with the same step size for all weights for "
             f"Prox(SparseGroupLasso), such as SGD or AdamW, got {type(rule).__name__}"
         )
-    if sum(one.piece is term.piece for one in terms.all) > 1:
+    if terms.count_of(term.piece) > 1:
         raise ValueError(
             f"penalty: expected no other penalty of {term.piece.name} beside its Prox, got one"
         )
