@@ -112,6 +112,41 @@ def test_clips(place: Place, dtype: str, clip: dict[str, float], check_finite: b
 
 
 @each_place
+@pytest.mark.parametrize("groups", ["rows", "columns", "matrix"])
+@pytest.mark.parametrize(("dtype", "size"), [("float64", 1e200), ("float32", 1e-41)])
+def test_norms_too_large_to_be_squared_and_next_to_nothing(
+    place: Place, groups: str, dtype: str, size: float
+) -> None:
+    host = {"w": (size * np.array([[1.0, 2.0, 2.0], [4.0, 4.0, 7.0]])).astype(dtype)}
+    grads = {"w": np.full((2, 3), 1e200 if dtype == "float64" else 1.0, dtype)}
+    penalties = [nr.MaxNorm(2.0, groups), nr.UnitNorm(groups), nr.GroupLasso(3.0, groups)]
+    for penalty in penalties:
+        for options in ({}, {"clip_ratio": 0.5}):
+            options = {"rule": nr.SGD(0.25), "penalty": penalty, **options}
+            params, expected = place.put_all(host), deepcopy(host)
+            nr.update(params, place.put_all(grads), **options, **place.options)
+            nr.update(expected, grads, **options)
+            assert np.isfinite(expected["w"]).all()
+            assert (expected["w"] != 0).all()
+            np.testing.assert_allclose(
+                place.get(params["w"]), expected["w"], rtol=TOLERANCE[dtype], atol=0
+            )
+
+
+@each_place
+@pytest.mark.parametrize("penalty", [nr.L2(1e300), nr.Prox(nr.L1(1e300)), nr.GroupLasso(1e300)])
+def test_numbers_that_float32_cannot_hold(place: Place, penalty: Any) -> None:
+    host = problem("float32")
+    params = place.put_all(host)
+    with pytest.raises(
+        ValueError, match=r"^penalty of .*: expected numbers of at most 1\.70.*e\+38"
+    ):
+        nr.update(params, params, rule=nr.SGD(0.1), penalty=penalty, **place.options)
+    for name, w in host.items():
+        np.testing.assert_array_equal(place.get(params[name]), w)
+
+
+@each_place
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("penalty", [None, {"weight_hh_l0[z]": nr.L2(0.1)}])
 def test_a_gradient_that_is_not_finite(place: Place, bad: float, penalty: Any) -> None:

@@ -206,6 +206,29 @@ def test_bits_do_not_depend_on_threads(dtype: str, rule: Any, clip: dict[str, fl
     assert all(bits == found[0] for bits in found[1:])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bits_beside_penalties_of_matrices(dtype: str) -> None:
+    """NumPy's linear algebra has threads of its own, as many in each of these runs."""
+    start = network("lstm", 65, 1, True, dtype, seed=39)
+    grads = gradients_of(start, seed=40)
+    penalty = {
+        "weight_hh_l0[*]": [nr.SpectralNorm(0.1), nr.SoftOrthogonality(0.01), nr.L1(0.01)],
+        "weight_hh_l0_reverse[*]": nr.SpectralCap(0.9),
+        "weight_ih_*": [nr.Prox(nr.NuclearNorm(0.1)), nr.GroupLasso(0.1)],
+        "weight_hy": nr.Prox(nr.SpectralNorm(0.1)),
+    }
+    found = []
+    for threads in (1, 2, 3):
+        params = deepcopy(start)
+        state = nr.init_state(nr.AdamW(0.01), params)
+        for _ in range(3):
+            info = nr.update(
+                params, grads, state, rule=nr.AdamW(0.01), penalty=penalty, num_threads=threads
+            )
+        found.append([info, *(w.tobytes() for w in params.values())])
+    assert all(bits == found[0] for bits in found[1:])
+
+
 def units_of(
     params: dict[str, np.ndarray], heads: tuple[str, ...] = ("weight_hy",)
 ) -> list[list[tuple[str, int]]]:

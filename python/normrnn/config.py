@@ -29,7 +29,8 @@ def get_num_threads() -> int:
 def set_num_threads(count: int) -> None:
     """Set the number of threads that calls use by default, 1 to 1024.
 
-    Results are bitwise the same for any number. The setting is the whole process's; a call's own
+    Results are bitwise the same for any number; penalties of whole matrices have NumPy's threads,
+    not these. The setting is the whole process's; a call's own
     ``num_threads`` goes before it. ``threadpoolctl.threadpool_limits`` sets it too, where
     threadpoolctl 3.2 or later is installed: ``limits=1``, or ``limits={"normrnn": 1}`` for
     normrnn alone.

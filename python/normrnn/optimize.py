@@ -118,7 +118,8 @@ def update(
         its weight, and grad_norm is not finite. Clipping reads the gradients first in any case,
         and refuses.
     num_threads : int, optional
-        Threads for this call. The result does not depend on it. Without meaning on a GPU.
+        Threads for this call. The result does not depend on it. Without meaning on a GPU, and for
+        penalties of whole matrices, which are NumPy's linear algebra with the threads of its BLAS.
     device : str or torch.device, optional
         "cuda" or "cuda:1": NumPy arrays are copied there, and what has changed is copied back.
         Arrays on a GPU say so themselves.
@@ -138,7 +139,10 @@ def update(
         weight that a penalty of whole matrices is for; names the parameter, before any weight is
         touched.
     TypeError, ValueError
-        If an argument does not fit; nothing is changed.
+        If an argument does not fit, or a strength or a learning rate is beyond half of the largest
+        number of the weights' dtype; nothing is changed.
+    numpy.linalg.LinAlgError
+        If a singular value decomposition does not converge; nothing is changed.
     RuntimeError, MemoryError
         As `forward` raises them, of a GPU.
 

@@ -17,7 +17,9 @@ class NuclearNorm(MatrixPenalty):
 
     ``Prox(NuclearNorm(...))`` makes small singular values exactly zero. It needs a rule with one
     step size for all weights, so not `Adam`; `AdamW`, whose prox is decoupled, will do. Each update
-    costs a singular value decomposition.
+    costs a singular value decomposition, and where there is no `state`, or others have changed the
+    weights since the last update, singular values once more for the penalty's value. NumPy's linear
+    algebra finds them, in threads of its own; ``num_threads`` does not concern them.
 
     Parameters
     ----------

@@ -16,7 +16,8 @@ class SoftOrthogonality(MatrixPenalty):
     """R(W) = strength * ||W^T W - I||^2, the squared Frobenius norm.
 
     An orthogonal ``weight_hh`` neither stretches nor shrinks the state. For a stack of gates write
-    the pattern as ``"weight_hh_l0[*]"``, which means each gate's matrix by itself.
+    the pattern as ``"weight_hh_l0[*]"``, which means each gate's matrix by itself. NumPy's linear
+    algebra finds all of it, in threads of its own; ``num_threads`` does not concern them.
 
     Parameters
     ----------

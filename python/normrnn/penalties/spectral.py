@@ -25,7 +25,10 @@ class SpectralNorm(MatrixPenalty):
 
     On ``weight_hh`` it holds the factor by which a step can stretch the state. The gradient and
     the value beside it come from Lanczos' method; given a `state`, `update` starts it where it
-    ended the last time, and a step costs a few products of the matrix with a vector.
+    ended the last time, and a step costs a few products of the matrix with a vector. In a `Prox`,
+    under a rule with one step size for all weights, the largest singular values become one and the
+    same smaller number, at the cost of a decomposition. NumPy's linear algebra finds all of it, in
+    threads of its own; ``num_threads`` does not concern them.
 
     Parameters
     ----------
@@ -115,7 +118,8 @@ class SpectralCap(MatrixPenalty):
 
     With ``weight_hh`` of a tanh network below 1 gradients cannot explode. The nearest matrix that
     keeps the bound, by a singular value decomposition, unless a Cholesky decomposition, which takes
-    a small part of the time, shows that there is nothing to do.
+    a small part of the time, shows that there is nothing to do. NumPy's linear algebra does both,
+    in threads of its own; ``num_threads`` does not concern them.
 
     Parameters
     ----------
