@@ -88,7 +88,7 @@ T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRo
     const Vec<T> pull = group_pull ? entries(rows, group_pull, entry, n) : Vec<T>{};
     steps.take(i, n, clip, group_pull ? &pull : nullptr, one);
     write(at, i, n, Rule::kSlots, one);
-    add_to(value, first_lanes<T>(one.value, n));
+    if constexpr (!Penalty::kNone) add_to(value, first_lanes<T>(one.value, n));
     total.add_gradient(one);
     step_size = one.prox_step;
     if constexpr (!kGroups) {

@@ -15,6 +15,7 @@ using cpu::UpdateSums;
 // How a penalty of each weight acts: its gradient, its prox, and its value. Known at compile time
 // in the loop that nearly every tensor takes.
 struct NoPenalty {
+  static constexpr bool kNone = true;
   template <class V>
   static V gradient(V, V, const V*) {
     return V{};
@@ -47,6 +48,7 @@ struct AsProx : Penalty {
 
 // Or known at run time, where groups take more time than a well-predicted branch for each vector.
 struct AnyPenalty {
+  static constexpr bool kNone = false;
   int kind = -1;  // in penalties.def; -1: none
   bool as_prox = false;
 
