@@ -1,4 +1,4 @@
-"""The operators of ONNX with our weights, by ONNX's own evaluator: its gates, and its kind of GRU."""
+"""The operators of ONNX with our weights, in ONNX's own evaluator: their gates and kind of GRU."""
 
 import numpy as np
 import onnx
