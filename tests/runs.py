@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
+from normrnn.penalties import Prox
 from strategies import Problem, ProblemArrays
 
 # Largest error, in units of an array's largest element or of 1, the size of what goes in. A sum of
@@ -65,6 +66,19 @@ def in_float64(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: in_float64(value) for key, value in tree.items()}
     return tree.astype(np.float64) if isinstance(tree, np.ndarray) else tree
+
+
+def penalty_in_float64(penalty: Any) -> Any:
+    """The same penalties with their centres in float64, as the reference gets its weights."""
+    if isinstance(penalty, dict):
+        return {key: penalty_in_float64(one) for key, one in penalty.items()}
+    if isinstance(penalty, list):
+        return [penalty_in_float64(one) for one in penalty]
+    if isinstance(penalty, Prox):
+        return Prox(penalty_in_float64(penalty.penalty))
+    if getattr(penalty, "center", None) is None:
+        return penalty
+    return replace(penalty, center=in_float64(penalty.center))
 
 
 def assert_close(

@@ -1,4 +1,7 @@
-"""Hypothesis strategies: whole recurrent problems, drawn from what the registries hold; dropout."""
+"""Hypothesis strategies: whole recurrent problems, dropout and state penalties, from registries.
+
+Long, for what is drawn for one pass stands together.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +11,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 import normrnn as nr
+from normrnn import state_penalties
 from normrnn.reference import CELLS
 from normrnn.reference.masks import KINDS
+from normrnn.state_penalties import FunctionOfStates, StatePenalty
 
 # Around the widths of vector registers and of tiles of units, where kernels have their edges.
 HIDDEN_SIZES = (1, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
@@ -127,6 +132,49 @@ def everything(cell: str, probability: float = 0.3, **others: Any) -> dict[str, 
     """Arguments of forward that drop a bit of everything that the cell has."""
     dropout = nr.Dropout(**dict.fromkeys(kinds_of(cell), probability), **others)
     return {"dropout": dropout, "seed": 5}
+
+
+@st.composite
+def dropouts(draw: st.DrawFn, cell: str) -> dict[str, Any]:
+    """Arguments of forward with any of a cell's kinds, at least one of them on."""
+    chosen = draw(st.sets(st.sampled_from(kinds_of(cell)), min_size=1))
+    levels = st.sampled_from([0.1, 0.3, 0.5, 0.9])
+    dropout = nr.Dropout(
+        **{kind: draw(levels) for kind in sorted(chosen)}, per_sequence=draw(st.booleans())
+    )
+    return {"dropout": dropout, "seed": draw(st.integers(0, 2**64 - 1))}
+
+
+@st.composite
+def penalties_of_states(draw: st.DrawFn, cell: str) -> list[StatePenalty]:
+    """Draw some of all there are, in any order, the same one several times too."""
+    strengths = st.floats(0, 4)
+    one: list[st.SearchStrategy[StatePenalty]] = [
+        st.builds(cls, strengths)
+        for cls in state_penalties.registry().values()
+        if issubclass(cls, FunctionOfStates)
+    ]
+    if cell in nr.Omega.cells:
+        one.append(st.builds(nr.Omega, strengths, st.booleans(), st.sampled_from([1e-20, 1e-3])))
+    return draw(st.lists(st.one_of(one), min_size=1, max_size=5))
+
+
+# One problem for each way of make_plan (cpp/src/plan.cpp) to share out the work.
+def by_units(cell: str) -> Problem:
+    """Few sequences and large weights, which more workers than sequences read in shares."""
+    hidden = {1: 380, 3: 220, 4: 192}[CELLS[cell].gates]
+    return Problem(cell, 6, 5, 16, hidden, 1, False, True, False, None, True, "float32", seed=0)
+
+
+def by_sequences(cell: str) -> Problem:
+    """Ragged, through both directions of two layers; some parts are for one worker."""
+    lengths = tuple(1 + 7 * i % 9 for i in range(24))
+    return Problem(cell, 9, 24, 9, 33, 2, True, True, True, lengths, True, "float32", seed=1)
+
+
+def alone(cell: str) -> Problem:
+    """Too little work for a team, and no bias or initial state."""
+    return Problem(cell, 4, 9, 3, 17, 1, False, False, False, None, False, "float32", seed=2)
 
 
 @st.composite

@@ -16,9 +16,8 @@ import pytest
 import normrnn as nr
 from normrnn import _core
 from runs import outcome
-from strategies import Problem, ProblemArrays
+from strategies import Problem, ProblemArrays, alone, by_sequences, by_units
 
-GATES = {cell: gates for cell, (gates, _) in _core.cells().items()}
 THREADS = (1, 2, 3, 7, 16)
 OFFSETS = (0, 1, 2, 5)  # elements behind the start of a cache line
 RUNS = 20
@@ -26,24 +25,6 @@ RUNS = 20
 HEADS = ((), (1,), (2,), (3,), (4,), (1, 1), (1, 2), (2, 1), (2, 2), (1, 1, 1))
 OF_A_ROW = ("y", "h_n", "c_n", "dx", "dh0", "dc0")  # the others are sums over the batch
 Combinations = Iterable[tuple[int, int, int]]  # threads, index of the split, offset
-
-
-# One problem for each way of make_plan (cpp/src/plan.cpp) to share out the work.
-def by_units(cell: str) -> Problem:
-    """Few sequences and large weights, which more workers than sequences read in shares."""
-    hidden = {1: 380, 3: 220, 4: 192}[GATES[cell]]
-    return Problem(cell, 6, 5, 16, hidden, 1, False, True, False, None, True, "float32", seed=0)
-
-
-def by_sequences(cell: str) -> Problem:
-    """Ragged, through both directions of two layers; some parts are for one worker."""
-    lengths = tuple(1 + 7 * i % 9 for i in range(24))
-    return Problem(cell, 9, 24, 9, 33, 2, True, True, True, lengths, True, "float32", seed=1)
-
-
-def alone(cell: str) -> Problem:
-    """Too little work for a team, and no bias or initial state."""
-    return Problem(cell, 4, 9, 3, 17, 1, False, False, False, None, False, "float32", seed=2)
 
 
 def small_team(cell: str) -> Problem:
@@ -137,7 +118,7 @@ def test_every_combination() -> None:
     assert Case(small_team("lstm")).check(combinations) == 4000
 
 
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", _core.cells())
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("make", [by_units, by_sequences, alone])
 def test_every_cell_and_plan(make: Callable[[str], Problem], dtype: str, cell: str) -> None:

@@ -18,22 +18,19 @@ from normrnn import reference
 from normrnn.reference import masks
 from normrnn.reference.cells import CELLS
 from runs import assert_close, assert_same_bits, in_float64, outcome
-from strategies import HIDDEN_SIZES, Problem, ProblemArrays, everything, kinds_of, problems
+from strategies import (
+    HIDDEN_SIZES,
+    Problem,
+    ProblemArrays,
+    dropouts,
+    everything,
+    kinds_of,
+    problems,
+)
 
 KINDS = masks.KINDS
 RAGGED = (6, 0, 3, 5, 1)
 SMALL = Problem("lstm", 6, 5, 9, 17, 2, True, True, False, RAGGED, True, "float64", seed=0)
-
-
-@st.composite
-def dropouts(draw: st.DrawFn, cell: str) -> dict[str, Any]:
-    """Arguments of forward with any of a cell's kinds, at least one of them on."""
-    chosen = draw(st.sets(st.sampled_from(kinds_of(cell)), min_size=1))
-    levels = st.sampled_from([0.1, 0.3, 0.5, 0.9])
-    dropout = nr.Dropout(
-        **{kind: draw(levels) for kind in sorted(chosen)}, per_sequence=draw(st.booleans())
-    )
-    return {"dropout": dropout, "seed": draw(st.integers(0, 2**64 - 1))}
 
 
 @st.composite
@@ -289,20 +286,6 @@ def test_core_agrees_in_bfloat16(cell: str) -> None:
         np.testing.assert_allclose(array, expected[name], rtol=0, atol=2e-2 * scale, err_msg=name)
         # Nearly everything rounds the same way, and then agrees as in float32.
         assert np.mean(np.abs(array - expected[name]) > 1e-5 * scale) < 0.2, name
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("clip", [None, 0.4])
-def test_core_agrees_with_state_penalties(cell: str, clip: float | None) -> None:
-    """Of undropped states, but for Omega, which is of what goes through the dropped product."""
-    problem = replace(SMALL, cell=cell)
-    arrays, dropout = problem.arrays(), everything(cell)
-    penalties = [nr.ActivityL1(0.1), nr.ActivityL2(0.1), nr.NormStabilizer(0.1)]
-    if cell in nr.Omega.cells:
-        penalties += [nr.Omega(0.1), nr.Omega(0.1, squared=True)]
-    backward = {"state_penalty": penalties, "clip_state": clip}
-    found = [outcome(one, problem, arrays, dropout, backward) for one in (nr, reference)]
-    assert_close(*found, problem.dtype)
 
 
 # --- what masks depend on, and what not

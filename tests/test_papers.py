@@ -53,6 +53,18 @@ def test_run_takes_the_place_of_one_of_its_kind(tmp_path):
     assert report.read(tmp_path / "none.json") == []
 
 
+def test_a_way_is_asked_for_by_its_name_or_by_a_part_of_it():
+    names = ["tanh", "tanh, Omega", "LSTM"]
+
+    def found(*wanted):
+        return [name for name in names if command.is_wanted(name, names, wanted)]
+
+    assert found("") == names
+    assert found("tanh") == ["tanh"]
+    assert found("Om", "LSTM") == ["tanh, Omega", "LSTM"]
+    assert found("tan") == ["tanh", "tanh, Omega"]
+
+
 def test_report_writes_the_page_and_its_pictures(tmp_path):
     report.write(command.RESULTS, tmp_path)
     page = (tmp_path / "papers.md").read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ from helpers import derivative_on_one_side
 from normrnn import _core, reference
 from normrnn.state_penalties import FunctionOfStates, StatePenalty, registry
 from runs import assert_close, assert_same_bits, in_float64, outcome
-from strategies import HIDDEN_SIZES, Problem, ProblemArrays, problems
+from strategies import HIDDEN_SIZES, Problem, ProblemArrays, penalties_of_states, problems
 
 CELLS = sorted(_core.cells())
 ELMAN = nr.Omega.cells
@@ -30,20 +30,10 @@ ALL = [nr.ActivityL1(0.3), nr.ActivityL2(0.2), nr.AR(3.0), nr.TAR(2.0), nr.NormS
 OMEGAS = [nr.Omega(0.2), nr.Omega(0.1, squared=True)]
 # Finite differences of fourth order with float64 sums of some hundred terms: 1e-11 of rounding.
 FINITE_DIFFERENCE = {"rtol": 1e-6, "atol": 1e-8}
-STRENGTHS = st.floats(0, 4)
 
 
 def for_cell(cell: str) -> list[StatePenalty]:
     return ALL + (OMEGAS if cell in ELMAN else [])
-
-
-@st.composite
-def penalties(draw: st.DrawFn, cell: str) -> list[StatePenalty]:
-    """Draw some of all there are, in any order, the same one several times too."""
-    one = [st.builds(cls, STRENGTHS) for cls in OF_STATES]
-    if cell in ELMAN:
-        one.append(st.builds(nr.Omega, STRENGTHS, st.booleans(), st.sampled_from([1e-20, 1e-3])))
-    return draw(st.lists(st.one_of(one), min_size=1, max_size=5))
 
 
 def states_of(problem: Problem, arrays: ProblemArrays) -> tuple[float, list[Any]]:
@@ -206,7 +196,7 @@ def test_core_agrees_with_the_reference(
     problem: Problem, data: st.DataObject, clip: float | None
 ) -> None:
     """Any combination, in float64: in float32 a state near 0 may take the other side of |h|."""
-    chosen = data.draw(penalties(problem.cell))
+    chosen = data.draw(penalties_of_states(problem.cell))
     check(replace(problem, dtype="float64"), state_penalty=chosen, clip_state=clip)
     smooth = [one for one in chosen if not isinstance(one, nr.ActivityL1)]
     if "relu" not in problem.cell:

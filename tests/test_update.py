@@ -15,7 +15,7 @@ import normrnn as nr
 from calls import misaligned, read_only
 from normrnn import reference
 from normrnn.penalties import ElementwisePenalty, Strength
-from runs import in_float64
+from runs import in_float64, penalty_in_float64
 
 DTYPES = ("float32", "float64")
 NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "weight_hy", "bias_hy")
@@ -99,7 +99,7 @@ def test_agrees_with_the_reference(
             in_float64(grads),
             expected_state,
             rule=rule,
-            penalty=with_center_in_float64(penalty),
+            penalty=penalty_in_float64(penalty),
             clip_norm=clip_norm,
         )
         for name, w in params.items():
@@ -124,17 +124,6 @@ def check(actual: np.ndarray, expected: np.ndarray, dtype: str) -> None:
     assert actual.dtype == dtype
     scale = max(1.0, np.max(np.abs(expected), initial=0))
     np.testing.assert_allclose(actual, expected, rtol=0, atol=ELEMENT[dtype] * scale)
-
-
-def with_center_in_float64(penalty: Any) -> Any:
-    """The same penalty with its centre in float64, as the reference gets its weights."""
-    if isinstance(penalty, dict):
-        return {key: with_center_in_float64(one) for key, one in penalty.items()}
-    if isinstance(penalty, nr.Prox):
-        return nr.Prox(with_center_in_float64(penalty.penalty))
-    if getattr(penalty, "center", None) is None:
-        return penalty
-    return replace(penalty, center=in_float64(penalty.center))
 
 
 def whole_problem(dtype: str = "float32") -> dict[str, Any]:

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="runs of each kind (%(default)s)")
     parser.add_argument("--first-seed", type=int, default=0, help="of these (%(default)s)")
     parser.add_argument("--updates", type=int, default=60_000, help="at most (%(default)s)")
-    parser.add_argument("--ways", nargs="+", help="parts of the names of the ways to train")
+    parser.add_argument("--ways", nargs="+", help="names of the ways to train, or parts")
     parser.add_argument(
         "--jobs", type=int, default=machine.cores(), help="runs at a time (%(default)s)"
     )
@@ -61,6 +61,11 @@ def merged(file: Path, row: Row) -> list[Row]:
     return list(runs.values())
 
 
+def is_wanted(name: str, names: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Say whether a name is asked for, by itself or, where no name is just that, by a part."""
+    return any(name == part if part in names else part in name for part in wanted)
+
+
 def timed(run: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     """Call in a process of its own, with one thread: small steps leave little to share."""
     nr.set_num_threads(1)
@@ -72,8 +77,8 @@ def timed(run: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
 def _grid(
     module: Any, default_lengths: Sequence[int], options: argparse.Namespace
 ) -> Iterator[Row]:
-    wanted = options.ways or [""]
-    ways = [way for way in module.WAYS if any(part in way.name for part in wanted)]
+    names = [way.name for way in module.WAYS]
+    ways = [way for way in module.WAYS if is_wanted(way.name, names, options.ways or [""])]
     lengths = options.lengths or default_lengths
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     with ProcessPoolExecutor(options.jobs) as pool:

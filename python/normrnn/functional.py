@@ -79,6 +79,14 @@ def init_params(
         ``gain_ih_l0`` and ``gain_hh_l0`` [G*H], and for the LSTM ``gain_c_l0`` and ``bias_c_l0``
         [H].
 
+    Raises
+    ------
+    TypeError
+        If a size is not an integer, or the dtype another one.
+    ValueError
+        If there is no such cell, or a size is too small: below 0 for input_size, below 1 for the
+        others.
+
     Examples
     --------
     >>> import normrnn as nr
@@ -363,7 +371,7 @@ def backward(
 
 
 def head_forward(h: Array, params: Mapping[str, Array], *, num_threads: int | None = None) -> Array:
-    """Output head: y = h W_hyᵀ + b_hy.
+    """Output head: y = h W_hyᵀ + b_hy, an affine read-out of the states.
 
     Parameters
     ----------

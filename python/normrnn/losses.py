@@ -54,6 +54,10 @@ def squared_error(
     TypeError, ValueError
         If a dtype, a shape or the reduction does not fit.
 
+    References
+    ----------
+    Bishop, Pattern Recognition and Machine Learning, Springer 2006, section 5.2; without its ½.
+
     Examples
     --------
     >>> import numpy as np, normrnn as nr
@@ -99,6 +103,11 @@ def sigmoid_cross_entropy(
     ------
     TypeError, ValueError
         If a dtype, a shape or the reduction does not fit.
+
+    References
+    ----------
+    Bishop, Pattern Recognition and Machine Learning, Springer 2006, section 5.2. From logits, so
+    that no exponential overflows.
 
     Examples
     --------
@@ -146,6 +155,12 @@ def softmax_cross_entropy(
     ------
     TypeError, ValueError
         If a dtype, a shape, a class or the reduction does not fit.
+
+    References
+    ----------
+    Bishop, Pattern Recognition and Machine Learning, Springer 2006, section 5.2. With the largest z
+    taken out of the sum: Blanchard, Higham & Higham, Accurately computing the log-sum-exp and
+    softmax functions, IMA J. Numer. Anal. 41, 2021.
 
     Examples
     --------

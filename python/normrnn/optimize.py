@@ -47,6 +47,11 @@ def init_state(rule: Rule, params: Mapping[str, Any]) -> dict[str, Any]:
         parameter name to an array of its shape, on its device and of its library. `update` changes
         it in place.
 
+    Raises
+    ------
+    RuntimeError, MemoryError
+        For arrays on a GPU, as `forward` raises them.
+
     Examples
     --------
     >>> import normrnn as nr

@@ -28,6 +28,11 @@ class Adam(Rule):
     eps : float
         Added to the root, > 0.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If one of them is not a finite number within these bounds.
+
     References
     ----------
     Kingma & Ba, Adam: a method for stochastic optimization, arXiv:1412.6980. The prox in the metric
@@ -89,6 +94,11 @@ class AdamW(Adam):
 
     With ``L2(strength)`` this is torch.optim.AdamW with weight_decay = 2 * strength. A ``Prox``
     uses the step lr for every coordinate. Parameters are those of `Adam`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `Adam` does.
 
     References
     ----------

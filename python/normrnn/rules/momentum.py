@@ -24,6 +24,11 @@ class Momentum(Rule):
     nesterov : bool
         Look one step ahead along the velocity.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If lr is not a finite number >= 0, momentum not one in [0, 1), or nesterov not a bool.
+
     References
     ----------
     Polyak, USSR Comput. Math. Math. Phys. 4(5), 1964; Nesterov, Soviet Math. Dokl. 27, 1983.

@@ -18,6 +18,11 @@ class SGD(Rule):
     lr : float
         Step size >= 0.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If lr is not a finite number >= 0.
+
     References
     ----------
     Robbins & Monro, A stochastic approximation method, Ann. Math. Statist. 22, 1951.

@@ -19,6 +19,15 @@ class ActivityL1(FunctionOfStates):
     strength : float
         Factor >= 0 of the sum of absolute values.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If the strength is not a finite number >= 0.
+
+    References
+    ----------
+    Glorot, Bordes & Bengio, Deep sparse rectifier neural networks, AISTATS 2011.
+
     Examples
     --------
     >>> import numpy as np

@@ -20,6 +20,16 @@ class ActivityL2(FunctionOfStates):
     strength : float
         Factor >= 0 of the sum of squares; there is no 1/2 in front.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If the strength is not a finite number >= 0.
+
+    References
+    ----------
+    Merity, McCann & Socher, Revisiting activation regularization for language RNNs,
+    arXiv:1708.01009, as a mean.
+
     Examples
     --------
     >>> import numpy as np

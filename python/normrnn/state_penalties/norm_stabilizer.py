@@ -21,6 +21,11 @@ class NormStabilizer(FunctionOfStates):
     strength : float
         Factor >= 0, the source's beta.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If the strength is not a finite number >= 0.
+
     References
     ----------
     Krueger & Memisevic, Regularizing RNNs by stabilizing activations, arXiv:1511.08400.

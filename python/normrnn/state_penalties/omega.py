@@ -35,6 +35,12 @@ class Omega(StatePenalty):
     floor : float
         Steps with ||g_t||^2 below it, > 0, do not count: there is nothing to keep.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If strength or floor is not a finite number within its bound, or squared not a bool; from
+        `backward` ValueError for a cell that is not an Elman cell.
+
     References
     ----------
     Pascanu, Mikolov & Bengio, On the difficulty of training recurrent neural networks,

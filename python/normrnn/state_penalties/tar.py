@@ -20,6 +20,11 @@ class TAR(FunctionOfStates):
     strength : float
         Factor >= 0 of the mean.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If the strength is not a finite number >= 0.
+
     References
     ----------
     Merity, McCann & Socher, Revisiting activation regularization for language RNNs,
