@@ -147,6 +147,8 @@ def _update(
         state,
         *on,
     )
+    library.lend([*params.values(), *(grads[name] for name in params)], stream)
+    library.lend([slot[name] for slot in slots for name in params], stream)
     where = [(name, *shapes[name].shape, begin) for name, begin in _begins(plan, shapes)]
     return DeviceUpdateInfo(lambda: _read(sums, where))
 
