@@ -76,7 +76,8 @@ DeviceGuard::~DeviceGuard() {
 
 OnStream::OnStream(const Stream& stream)
     : guard(stream.device),
-      handle(stream.handle ? static_cast<cudaStream_t>(stream.handle) : cudaStreamLegacy) {
+      handle(stream.handle == cudaStreamLegacy ? nullptr
+                                               : static_cast<cudaStream_t>(stream.handle)) {
   cudaStreamCaptureStatus captured = cudaStreamCaptureStatusNone;
   const cudaError_t status = cudaStreamIsCapturing(handle, &captured);
   // Implicit: one that the default stream waits for is.
@@ -142,7 +143,7 @@ StreamState::~StreamState() {
 // Step by step: where one fails, the next call goes on from there.
 const Lane& StreamState::prepare(Lane& lane) {
   if (lane.ready) return lane;
-  if (!lane.stream) {
+  if (!lane.stream && &lane != &lanes_[0]) {
     check(cudaStreamCreateWithFlags(&lane.stream, cudaStreamNonBlocking), "cudaStreamCreate");
   }
   if (!lane.blas) check(cublasCreate(&lane.blas), "cublasCreate");

@@ -41,7 +41,7 @@ struct OnStream {
   explicit OnStream(const Stream& stream);
 
   DeviceGuard guard;
-  const cudaStream_t handle;  // never null: the default stream has a name
+  const cudaStream_t handle;  // null for the default stream, whose other name is cudaStreamLegacy
 };
 
 // Of arrays on a device. Unlike the driver's own it keeps its memory when somebody synchronises.
