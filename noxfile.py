@@ -49,10 +49,13 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     sources = sorted(
-        str(path.relative_to(ROOT)) for ext in ("h", "cpp") for path in ROOT.glob(f"cpp/**/*.{ext}")
+        str(path.relative_to(ROOT))
+        for folder in ("cpp", "bench")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".h", ".cpp", ".cu", ".cuh")
     )
     if not sources:
-        session.error("cpp/: expected C++ sources to check, found none")
+        session.error("cpp/, bench/: expected C++ sources to check, found none")
     session.run("clang-format", "--dry-run", "--Werror", *sources)
 
 

@@ -38,15 +38,22 @@ print(';'.join(f'{place}/{folder}' for place in places for folder in ('cu13', 'c
 endif()
 find_path(NORMRNN_CUBLAS_INCLUDE cublas_v2.h HINTS ${cublas_roots}
   PATHS ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include NO_DEFAULT_PATH)
-find_library(NORMRNN_CUBLAS_LIBRARY NAMES cublas libcublas.so.13 HINTS ${cublas_roots}
-  PATHS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_LIBRARY_ROOT} PATH_SUFFIXES lib lib64
-  NO_DEFAULT_PATH)
+# The library that belongs to the header, if there is one beside it.
+get_filename_component(cublas_root "${NORMRNN_CUBLAS_INCLUDE}" DIRECTORY)
+find_library(NORMRNN_CUBLAS_LIBRARY NAMES cublas libcublas.so.13 NAMES_PER_DIR
+  HINTS ${cublas_root} ${cublas_roots} PATHS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_LIBRARY_ROOT}
+  PATH_SUFFIXES lib lib64 NO_DEFAULT_PATH)
 if(NOT NORMRNN_CUBLAS_INCLUDE OR NOT NORMRNN_CUBLAS_LIBRARY)
   message(FATAL_ERROR "NORMRNN_CUDA=ON needs cuBLAS 13 with its headers, and found them neither in "
                       "the CUDA toolkit (${CUDAToolkit_LIBRARY_DIR}) nor in Python's packages: "
                       "install the toolkit's libcublas-dev, or 'pip install nvidia-cublas', or set "
                       "NORMRNN_CUBLAS_ROOT. pip builds in an environment of its own, without "
                       "that package, unless it is called with --no-build-isolation.")
+endif()
+file(STRINGS ${NORMRNN_CUBLAS_INCLUDE}/cublas_api.h cublas_version REGEX "define CUBLAS_VER_MAJOR")
+if(NOT cublas_version MATCHES "CUBLAS_VER_MAJOR 13")
+  message(FATAL_ERROR "NORMRNN_CUDA=ON needs cuBLAS 13, got '${cublas_version}' in "
+                      "${NORMRNN_CUBLAS_INCLUDE}/cublas_api.h: set NORMRNN_CUBLAS_ROOT")
 endif()
 message(STATUS "cuBLAS: ${NORMRNN_CUBLAS_LIBRARY}")
 

@@ -20,6 +20,9 @@ assert WANTED in ("", "simulated", "gpu"), WANTED
 assert (WANTED == "simulated") == SIMULATED, "the core in use is not the one to be tested"
 assert WANTED != "gpu" or COUNT, "expected a GPU, found none"
 
+# Streams of the simulated device: one is being captured, the other's work never ends.
+CAPTURED, BUSY = 0xCAFE, 0xB1B1
+
 needs_device = pytest.mark.skipif(not COUNT, reason="built without CUDA, or no GPU")
 needs_simulated = pytest.mark.skipif(not SIMULATED, reason="for the simulated device")
 

@@ -45,7 +45,8 @@ def test_every_point_has_a_floor(group: str) -> None:
 
 
 def test_a_report_keeps_other_text(tmp_path: Path) -> None:
-    times = {"floor": {"bytes": 0.5, "flops": 0.25}, "normrnn": 1.0, "cudnn": 3.0}
+    times = {"floor": {"bytes": 0.5, "flops": 0.25}}
+    times |= {"in a row": {"normrnn": 1.0, "cudnn": 3.0}, "alone": {"normrnn": 2.0, "cudnn": 4.0}}
     row = {"group": "public", "point": list(Point("lstm", 10, 2, 3, 4)), "precision": "tf32"}
     rows = [row | {"operations": {"forward": times}}, row | {"left out": "the time was over"}]
     (tmp_path / "run.json").write_text(json.dumps(run_of(rows)))
@@ -56,13 +57,59 @@ def test_a_report_keeps_other_text(tmp_path: Path) -> None:
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| lstm 10×2×3×4, tf32 | 1 | 100 | 3.00 | 0.5 (bytes) | 2.00 |" in text
+    assert "| lstm 10×2×3×4, tf32 | 1 | 100 | 3.00 | 2 | 2.00 | 0.5 (bytes) | 2.00 |" in text
     assert "cuDNN takes 3.00 × as long" in text
     assert "| sgd, 2 M weights, normrnn | 2 | 50% |" in text
     assert "- lstm 10×2×3×4, tf32: the time was over" in text
     page.write_text("no markers")
     with pytest.raises(ValueError, match="expected one <!-- gpu:begin -->"):
         report.write(tmp_path / "run.json", tmp_path)
+
+
+def test_a_run_completes_an_earlier_one() -> None:
+    def row(hidden: int, **more: Any) -> dict[str, Any]:
+        return {"point": list(Point("gru", 5, 2, 3, hidden)), "precision": "tf32", **more}
+
+    old = run_of([row(4, operations=1), row(5, operations=2), row(6, failed="so")])
+    new = run_of([row(4, operations=3), row(5, **{"left out": "late"}), row(7, operations=4)])
+    found = [one.get("operations", one) for one in command.merged(old, new)["rows"]]
+    assert found == [3, 2, row(6, failed="so"), 4]
+    new["machine"] |= {"commit": "another"}
+    assert command.merged(old, new) == new
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """What a session would run where a GPU is, one command a line; those that say "fails" do."""
+    commands: list[str] = []
+
+    def run(*command: object, **_: Any) -> int:
+        commands.append(" ".join(map(str, command)))
+        return 3 if "fails" in commands[-1] else 77 if "bench_grid" in commands[-1] else 0
+
+    monkeypatch.setattr(session, "has_gpu", lambda: True)
+    monkeypatch.setattr(session, "run", run)
+    monkeypatch.setattr(session, "ROOT", tmp_path)
+    monkeypatch.setattr(session, "BUILD", tmp_path / "built")
+    monkeypatch.setattr(session, "PACKAGE", tmp_path / "package")
+    return commands
+
+
+def test_a_session_goes_through_all_stages(
+    ran: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever fails but the build, and with a report at the end; a device may be too old."""
+    (tmp_path / "bench" / "results").mkdir(parents=True)
+    (tmp_path / "bench" / "results" / "gpu-a-device.json").touch()
+    assert session.main(["--arch", "90a-real", "--bench", "--fails"]) == 3
+    assert "== failed: bench of build, core," in capsys.readouterr().out
+    assert "-DCMAKE_CUDA_ARCHITECTURES=90a-real" in ran[0]
+    for part in ("ctest", "-m pytest", "bench_exchange", "--fails"):
+        assert any(part in one for one in ran)
+    assert ran[-1].endswith("gpu-a-device.json")
+    ran.clear()
+    assert session.main(["--arch", "fails"]) == 3
+    assert len(ran) == 1
 
 
 def test_the_page_has_a_place_for_it() -> None:

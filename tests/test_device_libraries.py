@@ -21,6 +21,9 @@ PARAMS = nr.init_params("lstm", 3, 5)
 class Tensor(Shared):
     """Has what PyTorch's tensors and CuPy's arrays both have."""
 
+    def record_stream(self, stream: SimpleNamespace) -> None:
+        self.lent = stream.handle
+
     @property
     def shape(self) -> tuple[int, ...]:
         return self.array.shape
@@ -48,7 +51,8 @@ class Stand:
             from_dlpack=lambda capsule: self.keep(host_view(capsule)),
             zeros_like=lambda a, memory_format: Tensor(np.zeros_like(a.array)),
             cuda=SimpleNamespace(
-                current_stream=lambda device: SimpleNamespace(cuda_stream=31, device_index=device)
+                current_stream=lambda device: SimpleNamespace(cuda_stream=31, device_index=device),
+                ExternalStream=lambda handle, device: SimpleNamespace(handle=handle),
             ),
         )
 
@@ -126,6 +130,21 @@ def test_work_is_on_the_current_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(owner is not None for _, owner in seen)  # kept for as long as the stream is needed
     nr.forward("lstm", Tensor(X), params, stream=7)
     assert seen[-1] == (7, None)
+
+
+@pytest.mark.parametrize("library", ["torch"], indirect=True)
+@pytest.mark.parametrize(("stream", "handle"), [(7, 7), (1, 0), (None, None)])
+@pytest.mark.usefixtures("library")
+def test_pytorch_learns_who_uses_its_memory(stream: int | None, handle: int | None) -> None:
+    """Else it would give what is dropped to others before the caller's stream has read it."""
+    x, dy = Tensor(X), Tensor(np.zeros((4, 2, 5), np.float32))
+    weights, params, grads = ({name: Tensor(w) for name, w in PARAMS.items()} for _ in "wpg")
+    tape = nr.forward("lstm", x, weights, stream=stream).tape
+    nr.backward(tape, dy, stream=stream)
+    state = nr.init_state(nr.Momentum(0.1), params)
+    nr.update(params, grads, state, rule=nr.Momentum(0.1), stream=stream)
+    for tree in ({"x": x, "dy": dy}, weights, params, grads, state["velocity"]):
+        assert {getattr(tensor, "lent", None) for tensor in tree.values()} == {handle}
 
 
 @pytest.mark.usefixtures("library")

@@ -9,7 +9,7 @@ import pytest
 
 import normrnn as nr
 from calls import read_only
-from devices import COUNT, Shared, needs_device, needs_simulated
+from devices import BUSY, CAPTURED, COUNT, Shared, needs_device, needs_simulated
 from normrnn import _core
 from normrnn.device import places
 
@@ -134,7 +134,7 @@ def test_host_and_device_arrays_do_not_mix() -> None:
     ("call", "error", "message"),
     [
         (
-            lambda: forward(params=GRU),
+            lambda: forward(nr.device.to_device(X), GRU),
             TypeError,
             f"weight_ih_l0: expected an array on cuda:0, where x is, got ndarray {GPU_ARRAY}",
         ),
@@ -144,7 +144,7 @@ def test_host_and_device_arrays_do_not_mix() -> None:
             "bias_hh_l0: expected a numpy.ndarray, got list",
         ),
         (
-            lambda: forward(params=nr.freeze("gru", GRU)),
+            lambda: forward(nr.device.to_device(X), nr.freeze("gru", GRU)),
             TypeError,
             "params: expected a dict on a device, got FrozenParams",
         ),
@@ -296,6 +296,21 @@ MIXED = GRU | {"weight_hh_l0": GRU["weight_hh_l0"].astype(np.float64)}
             lambda: forward(stream=0xDEAD),
             RuntimeError,
             "cudaStreamIsCapturing: context is destroyed",
+        ),
+        (
+            lambda: forward(stream=CAPTURED),
+            ValueError,
+            "stream: expected one that is not being captured, got one that is",
+        ),
+        (
+            lambda: nr.device.to_device(X).__dlpack__(stream=CAPTURED),
+            ValueError,
+            "stream: expected one that is not being captured, got one that is",
+        ),
+        (
+            lambda: nr.device.synchronize(stream=BUSY),
+            RuntimeError,
+            "cudaStreamSynchronize: it would be for ever",
         ),
         (
             lambda: nr.forward(

@@ -43,6 +43,7 @@ PENALTIES: dict[str, Any] = {
     "unit norm": nr.UnitNorm(),
     "non-negative": nr.NonNegative(),
     "scheduled": nr.L2(lambda step: 0.1 / step),
+    "scheduled around a center": nr.L2(lambda step: 0.1 / step, center=CENTER),
 }
 CLIPS: list[dict[str, float]] = [{}, {"clip_norm": 0.5}, {"clip_value": 0.3}, {"clip_ratio": 0.1}]
 
@@ -50,7 +51,7 @@ CLIPS: list[dict[str, float]] = [{}, {"clip_norm": 0.5}, {"clip_value": 0.3}, {"
 def center_of(penalty: Any, dtype: str) -> Any:
     """The penalty with a centre of the parameters' dtype."""
     if isinstance(penalty, nr.L2) and penalty.center is not None:
-        return nr.L2(0.1, center={n: c.astype(dtype) for n, c in CENTER.items()})
+        return nr.L2(penalty.strength, center={n: c.astype(dtype) for n, c in CENTER.items()})
     return penalty
 
 
@@ -101,6 +102,22 @@ def close(actual: np.ndarray, expected: np.ndarray, name: str) -> None:
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_agrees_with_the_cpu(place: Place, dtype: str, rule: Any, penalty: str) -> None:
     check(place, dtype, rule, PENALTIES[penalty])
+
+
+@pytest.mark.parametrize("strength", [0.1, lambda step: 0.1 / step])
+@pytest.mark.parametrize(("name", "arrays"), [("weight_*", 3), ("weight_hh_l0[z]", 1)])
+def test_arrays_of_a_penalty_are_copied_once(
+    strength: Any, name: str, arrays: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, grads = (nr.device.to_device(problem("float32")) for _ in "pg")
+    penalty = {name: nr.L2(strength, center=center_of(PENALTIES["center"], "float32").center)}
+    penalty |= {"bias_hy": nr.L1(strength, weights=np.ones(1, np.float32))}
+    copies = []
+    real = nr._core.device_from_host
+    monkeypatch.setattr(nr._core, "device_from_host", lambda *a: copies.append(a) or real(*a))
+    for _ in range(3):
+        nr.update(params, grads, rule=nr.SGD(0.1), penalty=penalty)
+    assert len(copies) == arrays + 1
 
 
 @each_place

@@ -44,12 +44,30 @@ def main(arguments: list[str] | None = None) -> int:
     slug = re.sub(r"[^a-z0-9]+", "-", data["machine"]["device"].lower()).strip("-")
     output = given.output or RESULTS / f"gpu-{slug}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
+    if output.exists():
+        data = merged(json.loads(output.read_text(encoding="utf-8")), data)
     output.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     failed = [row for row in data["rows"] if "failed" in row]
     for row in failed:
         print(f"not as it should be: {row['point']} {row['precision']}: {row['failed']}")
     print(f"written: {output}; now `python -m bench.gpu report {output}`")
     return 1 if failed else 0
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Add to a run what an earlier one measured besides, with the same software on such a device.
+
+    Time on a GPU may be too short for all groups at once.
+    """
+    same = ("device", "torch", "cudnn", "cuda", "normrnn", "commit")
+    if any(old["machine"].get(name) != new["machine"].get(name) for name in same):
+        return new
+    rows = {(tuple(row["point"]), row["precision"]): row for row in old["rows"]}
+    for row in new["rows"]:
+        key = tuple(row["point"]), row["precision"]
+        if key not in rows or "left out" not in row:
+            rows[key] = row
+    return {**new, "rows": list(rows.values())}
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
@@ -75,6 +93,8 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
                 if time.monotonic() > until:
                     row["left out"] = "the time was over"
                 else:
+                    nr.device.release_memory()  # what the point before had
+                    torch.cuda.empty_cache()
                     row |= measure_point(point, precision, found)
                 data["rows"].append(row)
                 print(row, flush=True)
@@ -83,8 +103,6 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 
 def measure_point(point: Any, precision: str, peaks: dict[str, float]) -> dict[str, Any]:
     """Check that both agree, then time them in turns."""
-    import torch
-
     from bench.gpu import contenders, timing
     from bench.points import make_problem
 
@@ -103,28 +121,32 @@ def measure_point(point: Any, precision: str, peaks: dict[str, float]) -> dict[s
             return row | {"failed": f"{worst} differs by {apart[worst]:.1e}"}
         for operation in OPERATIONS:
             calls = {"normrnn": own[operation], "cudnn": peer[operation]}
-            times = timing.side_by_side(calls, 0.1)
+            alone = timing.side_by_side(calls, 0.1)
             row["operations"][operation] = {
                 "floor": points.floor(point, operation, precision, peaks),
-                **{name: statistics.median(each) for name, each in times.items()},
-                "calls": {name: len(each) for name, each in times.items()},
+                "alone": medians(alone),
+                "in a row": medians(timing.side_by_side(calls, 0.1, timing.row_of(alone))),
             }
         return row
     except (RuntimeError, MemoryError) as error:  # told in the results, and by the exit status
-        torch.cuda.empty_cache()
         return {"failed": f"{type(error).__name__}: {error}"}
 
 
+def medians(times: dict[str, list[float]]) -> dict[str, float]:
+    """Return the median of each contender's times."""
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
 def measure_update(rule: str, size: int, streams: int, bandwidth: float) -> dict[str, Any]:
-    """Time one update of many weights."""
+    """Time updates of many weights, some in a row."""
     from bench.gpu import contenders, timing
 
-    times = timing.side_by_side(contenders.updates(rule, size), 0.3)
+    times = timing.side_by_side(contenders.updates(rule, size), 0.3, timing.ROW)
     return {
         "rule": rule,
         "size": size,
         "floor": 1e3 * 4 * size * streams / bandwidth,
-        "times": {name: statistics.median(each) for name, each in times.items()},
+        "times": medians(times),
     }
 
 

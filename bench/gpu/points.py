@@ -8,7 +8,7 @@ from bench.suite import DEEPBENCH, PUBLIC
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 POINTS = {"public": [*PUBLIC, Point("lstm", 1024, 16, 768, 768)], "deepbench": DEEPBENCH}
 QUICK = {"public": [Point("lstm", 25, 16, 64, 64), Point("gru", 50, 8, 32, 64)]}
-UPDATE_SIZE = 20_000_000
+UPDATE_SIZE = 200_000_000  # so many that nothing but the bandwidth counts
 # Arrays of float32 that an update reads or writes: weights twice, gradients once, slots twice.
 UPDATE_STREAMS = {"sgd": 3, "adam": 7}
 

@@ -16,16 +16,19 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "gpu"
 PACKAGE = BUILD / "package"
-STAGES = ("build", "core", "package", "sanitizer", "bench")
+STAGES = ("build", "core", "package", "sanitizer", "latencies", "bench")
+LATENCIES = ("launches", "grid_barrier", "cluster_barrier", "exchange")
+NO_DEVICE = 77  # exit status of those: the device is not one of theirs
 # Small, and through every kernel of the forward and backward pass and of the update.
 SANITIZED = "every_cell and float32 and (lstm or gru_ln) or clips and clip_norm and float32"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the stages in order; the first that fails ends it."""
+    """Run the stages in order, all of them unless the build fails; the worst of their statuses."""
     parser = argparse.ArgumentParser("python -m bench.gpu.session", description=__doc__)
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)}; all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--arch", default="", help="build for it alone, such as 90a-real")
     parser.add_argument("--bench", nargs=argparse.REMAINDER, default=[], help="for bench.gpu")
     given = parser.parse_args(arguments)
     stages = given.stages or list(STAGES)
@@ -35,17 +38,24 @@ def main(arguments: list[str] | None = None) -> int:
     if not has_gpu():
         print("no NVIDIA GPU here: nothing was built, tested or measured")
         return 0
+    actions = {
+        "build": lambda: build(given.jobs, given.arch),
+        "core": lambda: core(given.jobs),
+        "package": lambda: pytest(),
+        "sanitizer": sanitize,
+        "latencies": latencies,
+        "bench": lambda: bench(given.bench),
+    }
+    statuses = {}
     for stage in STAGES:
         if stage in stages:
             print(f"== {stage}", flush=True)
-            {
-                "build": lambda: build(given.jobs),
-                "core": lambda: run("ctest", "--test-dir", BUILD, "--output-on-failure"),
-                "package": lambda: pytest(),
-                "sanitizer": sanitize,
-                "bench": lambda: bench(given.bench),
-            }[stage]()
-    return 0
+            statuses[stage] = actions[stage]()
+            if stage == "build" and statuses[stage]:
+                break
+    failed = [stage for stage, status in statuses.items() if status]
+    print(f"== failed: {', '.join(failed) or 'none'} of {', '.join(statuses)}")
+    return max(map(abs, statuses.values()))  # negative: ended by a signal
 
 
 def has_gpu() -> bool:
@@ -56,7 +66,7 @@ def has_gpu() -> bool:
     return listed.returncode == 0 and "GPU 0" in listed.stdout
 
 
-def build(jobs: int) -> None:
+def build(jobs: int, arch: str) -> int:
     """Build the core with CUDA and its tests, and lay the package out for this Python."""
     nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
     pybind11 = subprocess.run(
@@ -64,63 +74,85 @@ def build(jobs: int) -> None:
     )
     options = {
         "CMAKE_BUILD_TYPE": "Release",
+        "CMAKE_CUDA_ARCHITECTURES": arch,
         "CMAKE_CUDA_COMPILER": nvcc,
         "NORMRNN_CUDA": "ON",
+        "NORMRNN_CUDA_BENCH": "ON",
         "NORMRNN_TESTS": "ON",
         "Python_EXECUTABLE": sys.executable,
         "pybind11_DIR": pybind11.stdout.strip(),
     }
-    given = [f"-D{name}={value}" for name, value in options.items()]
-    run("cmake", "-S", ROOT, "-B", BUILD, "-G", "Ninja", *given)
-    run("cmake", "--build", BUILD, "--parallel", jobs)
-    lay_out(BUILD, PACKAGE)
+    given = [f"-D{name}={value}" for name, value in options.items() if value]
+    return (
+        run("cmake", "-S", ROOT, "-B", BUILD, "-G", "Ninja", *given)
+        or run("cmake", "--build", BUILD, "--parallel", jobs)
+        or lay_out(BUILD, PACKAGE)
+    )
 
 
-def lay_out(built: Path, package: Path) -> None:
+def lay_out(built: Path, package: Path) -> int:
     """Put the package where PYTHONPATH can find it: its sources, the core, and a version."""
     copy = ROOT / "cpp" / "tests" / "copy_package.cmake"
     to = f"-DTO={package / 'normrnn'}"
-    run("cmake", f"-DFROM={ROOT / 'python' / 'normrnn'}", to, "-P", copy)
-    run("cmake", "--install", built, "--prefix", package)
     about = package / "normrnn-0.dist-info" / "METADATA"
-    about.parent.mkdir(exist_ok=True)
+    about.parent.mkdir(parents=True, exist_ok=True)
     about.write_text("Metadata-Version: 2.1\nName: normrnn\nVersion: 0\n", encoding="utf-8")
+    return run("cmake", f"-DFROM={ROOT / 'python' / 'normrnn'}", to, "-P", copy) or run(
+        "cmake", "--install", built, "--prefix", package
+    )
 
 
-def pytest(*options: str, under: tuple[str, ...] = ()) -> None:
-    """Run the tests of devices on the GPU."""
+def core(jobs: int) -> int:
+    """Run the C++ tests of the CUDA half; the others have nothing to do with the device."""
+    which = ("-R", "cuda", "--no-tests=error", "-j", jobs)
+    return run("ctest", "--test-dir", BUILD, *which, "--output-on-failure")
+
+
+def pytest(*options: str, under: tuple[str, ...] = ()) -> int:
+    """Run the tests of devices on the GPU; warnings of whatever libraries there are do no harm."""
     files = sorted((ROOT / "tests").glob("test_device*.py"))
     wanted = {"NORMRNN_TEST_DEVICE": "gpu"}
-    run(*under, sys.executable, "-m", "pytest", "-q", *files, *options, environment=wanted)
+    plain = ("-q", "-W", "default")
+    return run(*under, sys.executable, "-m", "pytest", *plain, *files, *options, environment=wanted)
 
 
-def sanitize() -> None:
+def sanitize() -> int:
     """Look for bad accesses and races in a few small tests, where the tool is installed."""
     tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
     if not Path(tool).exists():
         print("compute-sanitizer is not installed: left out")
-        return
+        return 0
+    worst = 0
     for check in ("memcheck", "racecheck"):
         under = (tool, "--tool", check, "--error-exitcode", "9", "--target-processes", "all")
-        pytest("-k", SANITIZED, under=under)
+        ours = ("--kernel-regex", "kns=normrnn")  # not those of cuBLAS and PyTorch
+        worst = max(worst, abs(pytest("-k", SANITIZED, under=(*under, *ours))))
+    return worst
 
 
-def bench(options: list[str]) -> None:
-    """Measure, and put the result into docs/benchmarks.md."""
-    run(sys.executable, "-m", "bench.gpu", *options)
-    results = (ROOT / "bench" / "results").glob("gpu-*.json")
+def latencies() -> int:
+    """Measure what docs/cuda.md's cost model assumes, where the device can do it."""
+    statuses = [run(BUILD / "bench" / "cuda" / f"bench_{name}") for name in LATENCIES]
+    return max(0 if status == NO_DEVICE else abs(status) for status in statuses)
+
+
+def bench(options: list[str]) -> int:
+    """Measure, and put what there is into docs/benchmarks.md, failed rows or not."""
+    status = run(sys.executable, "-m", "bench.gpu", *options)
+    results = list((ROOT / "bench" / "results").glob("gpu-*.json"))
+    if not results:
+        return status
     newest = max(results, key=lambda path: path.stat().st_mtime)
-    run(sys.executable, "-m", "bench.gpu", "report", newest)
+    reported = run(sys.executable, "-m", "bench.gpu", "report", newest)
+    return status or reported
 
 
-def run(*command: object, environment: dict[str, str] | None = None) -> None:
-    """Run a command in the repository's root with the package of the build."""
+def run(*command: object, environment: dict[str, str] | None = None) -> int:
+    """Run a command in the repository's root with the package of the build; its exit status."""
     words = [str(word) for word in command]
     print("$", *words, flush=True)
     own = os.environ | {"PYTHONPATH": str(PACKAGE)} | (environment or {})
-    done = subprocess.run(words, cwd=ROOT, env=own, check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
+    return subprocess.run(words, cwd=ROOT, env=own, check=False).returncode
 
 
 if __name__ == "__main__":

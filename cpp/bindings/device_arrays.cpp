@@ -33,6 +33,7 @@ struct DeviceArray::Block {
       if (memory) cuda::free(memory, stream);
     } catch (const std::exception&) {
       // The device is lost to this process, and the memory with it; whoever uses it next is told.
+      // Or the stream is being captured: what is captured may use the memory for as long as it is.
     }
   }
 };
@@ -115,8 +116,7 @@ py::capsule DeviceArray::dlpack(const py::object& stream, const py::object& max_
   }
   const auto own = plain_handle(reinterpret_cast<uintptr_t>(this->stream().handle));
   if (consumer > 0 && uintptr_t(consumer) != own) {
-    py::gil_scoped_release release;
-    cuda::synchronize(this->stream());
+    cuda::wait({this->stream().device, reinterpret_cast<void*>(consumer)}, this->stream());
   }
   const auto fill = [&](auto exported) {
     dlpack::Tensor& tensor = exported->form.tensor;

@@ -32,14 +32,15 @@ struct DeviceView {
 };
 
 // The device and the stream of one call, and how its arrays are read. The first array says the
-// device. The stream is the caller's, else the first that an array names, else the default one;
-// where an array names another, that is waited for.
+// device. The stream is the caller's, else the tape's, else the first that an array names, else the
+// default one; where an array names another, the stream waits for that.
 class DeviceScope {
  public:
   DeviceScope(const py::object& stream, py::object stream_owner);  // a handle or None
   DeviceScope();  // for looking at facts, not at contents: nothing is waited for
 
-  void stay_on(int device, const std::string& what);  // where `what` is
+  // Where `what` is; on its stream, unless the caller named one.
+  void stay_on(const cuda::Stream& stream, const py::object& stream_owner, const std::string& what);
 
   // Of any dtype and shape, contiguous, on this device.
   DeviceView look(const std::string& name, const py::handle& object);

@@ -160,9 +160,13 @@ cuda::Stream DeviceScope::stream() const {
   return {std::max(device_, 0), reinterpret_cast<void*>(handle_.value_or(0))};
 }
 
-void DeviceScope::stay_on(int device, const std::string& what) {
-  device_ = device;
+void DeviceScope::stay_on(const cuda::Stream& stream, const py::object& stream_owner,
+                          const std::string& what) {
+  device_ = stream.device;
   first_ = what;
+  if (handle_) return;
+  handle_ = reinterpret_cast<uintptr_t>(stream.handle);
+  owner_ = stream_owner;
 }
 
 DeviceView DeviceScope::look(const std::string& name, const py::handle& object) {
@@ -196,8 +200,7 @@ DeviceView DeviceScope::look(const std::string& name, const py::handle& object) 
   if (view.stream && !handle_) handle_ = view.stream;
   if (ordered_ && view.stream && plain_handle(*view.stream) != plain_handle(*handle_) &&
       view.device >= 0) {
-    py::gil_scoped_release release;
-    cuda::synchronize({view.device, reinterpret_cast<void*>(*view.stream)});
+    cuda::wait(stream(), {view.device, reinterpret_cast<void*>(*view.stream)});
   }
   return view;
 }

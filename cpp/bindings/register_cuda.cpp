@@ -70,7 +70,11 @@ void register_cuda(py::module_& m) {
       py::arg("device"), py::arg("stream"));
   m.def(
       "release_memory",
-      [](int device) { cuda::release_memory(stream_on(device, py::none()).device); },
+      [](int device) {
+        const cuda::Stream on = stream_on(device, py::none());
+        py::gil_scoped_release release;  // it waits for the device
+        cuda::release_memory(on.device);
+      },
       py::arg("device"));
   m.def("device_from_host", from_host, py::arg("name"), py::arg("array"), py::arg("device"),
         py::arg("stream"), py::arg("stream_owner"));

@@ -19,10 +19,10 @@ struct DeviceNetwork : Layout {
 
 // A tape with the weights that it refers to. What it needs to go comes before it.
 struct DeviceTape {
-  py::object stream_owner;  // of the stream of the last pass, in whose order its memory goes
+  cuda::Stream stream;  // of the last pass, in whose order its memory goes
+  py::object stream_owner;
   DeviceNetwork net;
   bool batch_first;
-  int device;
   std::vector<int64_t> lengths;  // [B]
   py::object library;            // Python's own: what kind of arrays to answer with
   std::variant<std::shared_ptr<const cuda::Tape<float>>, std::shared_ptr<const cuda::Tape<double>>>
@@ -121,7 +121,7 @@ py::tuple forward_of(DeviceNetwork net, const DeviceView& x, const ForwardOption
   if (tape) {
     if (lengths.empty()) lengths.assign(size_t(shape.batch), shape.times);
     handle = py::cast(std::make_unique<DeviceTape>(
-        DeviceTape{scope.stream_owner(), std::move(net), options.batch_first, scope.stream().device,
+        DeviceTape{scope.stream(), scope.stream_owner(), std::move(net), options.batch_first,
                    std::move(lengths), options.library, std::move(tape)}));
   }
   return py::make_tuple(y, states, handle);
@@ -204,12 +204,13 @@ py::tuple device_backward(DeviceTape& handle, const py::object& dy, const py::ob
                           const py::object& clip_state, const py::object& stream,
                           const py::object& stream_owner) {
   DeviceScope scope(stream, stream_owner);
-  scope.stay_on(handle.device, "the tape");
+  scope.stay_on(handle.stream, handle.stream_owner, "the tape");
   const py::tuple results = std::visit(
       [&](const auto& tape) {
         return backward_of(*tape, handle, dy, dh_n, dc_n, state_penalty, clip_state, scope);
       },
       handle.tape);
+  handle.stream = scope.stream();
   handle.stream_owner = scope.stream_owner();
   return results;
 }
@@ -231,7 +232,7 @@ void register_device_sequence(py::module_& m) {
                                return lengths;
                              })
       .def_property_readonly("device",
-                             [](const DeviceTape& tape) { return device_text(tape.device); })
+                             [](const DeviceTape& tape) { return device_text(tape.stream.device); })
       .def_property_readonly("library", [](const DeviceTape& tape) { return tape.library; })
       .def_property_readonly("nbytes", [](const DeviceTape& handle) {
         return std::visit([](const auto& tape) { return cuda::bytes_of(*tape); }, handle.tape);

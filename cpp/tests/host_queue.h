@@ -131,6 +131,8 @@ class HostQueue {
     if (!added && found->second != calls - before) fail("a repeatable body changed");
   }
 
+  int64_t bodies() const { return int64_t(recorded_.size()); }  // repeatable ones that differ
+
   std::shared_ptr<HostArena> memory = std::make_shared<HostArena>();
   int64_t calls = 0;
 

@@ -1,6 +1,8 @@
 // The CUDA face over queues on the host's memory: two devices for tests of the Python package. What
 // they compute, and from which memory, is what a GPU would; when, is at once. Memory that they hand
-// out is NaN until it is written. The stream kClosed is one that has been destroyed.
+// out is NaN until it is written. The stream kClosed is one that has been destroyed, kCaptured one
+// that is being captured, and kBusy one whose work never ends: that the host waits for it is an
+// error.
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -12,7 +14,7 @@
 namespace normrnn::cuda {
 namespace {
 
-constexpr uintptr_t kClosed = 0xdead;
+constexpr uintptr_t kClosed = 0xdead, kCaptured = 0xcafe, kBusy = 0xb1b1;
 constexpr int64_t kBytes = int64_t(1) << 30;  // of one device
 
 struct Block {
@@ -25,9 +27,14 @@ std::map<const char*, Block>& blocks() {
   return *all;
 }
 
+bool is(const Stream& stream, uintptr_t handle) {
+  return reinterpret_cast<uintptr_t>(stream.handle) == handle;
+}
+
 void use(const Stream& stream) {
-  if (reinterpret_cast<uintptr_t>(stream.handle) == kClosed) {
-    throw Error("cudaStreamIsCapturing: context is destroyed");
+  if (is(stream, kClosed)) throw Error("cudaStreamIsCapturing: context is destroyed");
+  if (is(stream, kCaptured)) {
+    throw std::invalid_argument("stream: expected one that is not being captured, got one that is");
   }
 }
 
@@ -113,7 +120,15 @@ void copy(void* to, const void* from, int64_t bytes, const Stream& stream) {
   std::memcpy(to, from, size_t(bytes));
 }
 
-void synchronize(const Stream& stream) { use(stream); }
+void synchronize(const Stream& stream) {
+  use(stream);
+  if (is(stream, kBusy)) throw Error("cudaStreamSynchronize: it would be for ever");
+}
+
+void wait(const Stream& stream, const Stream& before) {
+  use(before);
+  use(stream);
+}
 
 int device_of(const void* memory) {  // what is not ours counts as the first one's
   const std::lock_guard guard(lock);

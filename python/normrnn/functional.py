@@ -318,8 +318,8 @@ def backward(
     num_threads : int, optional
         Threads for this call; `get_num_threads` by default. The result does not depend on it.
     stream : int or object, optional
-        Of a GPU, the stream to work on, as in `forward`. If it is another one than the forward
-        pass's, the caller sees to their order.
+        Of a GPU, the stream to work on: by default the current one of x's library (PyTorch, CuPy),
+        else the forward pass's. If it is another one than that, the caller sees to their order.
 
     Returns
     -------

@@ -9,7 +9,8 @@
 // Calls put work on the caller's stream and return: nothing waits for the device, and results are
 // there for whatever comes next on that stream. So no result of the device can be thrown as an
 // exception: see update. Memory that calls need is kept for the next ones, in a pool for each
-// device.
+// device. So a stream that is being captured (into the caller's own CUDA graph) is refused: what is
+// replayed later would find memory that others use by then.
 //
 // Results are the same bits run after run, on the same kind of device.
 //
@@ -100,11 +101,13 @@ void update(const UpdateCall<T>& call, double* sums, const Stream& stream);
 
 // For whoever has arrays in host memory. All but synchronize are in the order of the stream. A copy
 // has done with pageable host memory when it returns; with page-locked memory it may not have.
-void* allocate(int64_t bytes, const Stream& stream);
+void* allocate(int64_t bytes, const Stream& stream);  // null for no bytes
 void free(void* memory, const Stream& stream);
 void copy(void* to, const void* from, int64_t bytes, const Stream& stream);  // either may be host
 void synchronize(const Stream& stream);  // also throws what went wrong on it
-int device_of(const void* memory);       // -1: not the memory of a device
+// What comes next on a stream waits for what another was given until now; the host does not.
+void wait(const Stream& stream, const Stream& before);
+int device_of(const void* memory);  // -1: not the memory of a device
 
 // Gives what the pool of a device keeps back to the driver.
 void release_memory(int device);

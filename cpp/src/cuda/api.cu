@@ -20,37 +20,46 @@ std::string device_name(int device) {
 }
 
 void* allocate(int64_t bytes, const Stream& stream) {
-  const DeviceGuard guard(stream.device);
-  const auto on = static_cast<cudaStream_t>(stream.handle);
+  if (bytes == 0) return nullptr;
+  const OnStream on(stream);
+  const cudaMemPool_t pool = pool_of(stream.device);
   void* memory = nullptr;
-  cudaError_t status = cudaMallocAsync(&memory, size_t(bytes), on);
+  cudaError_t status = cudaMallocFromPoolAsync(&memory, size_t(bytes), pool, on.handle);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     release_memory(stream.device);
-    status = cudaMallocAsync(&memory, size_t(bytes), on);
+    status = cudaMallocFromPoolAsync(&memory, size_t(bytes), pool, on.handle);
   }
-  if (status == cudaErrorMemoryAllocation) throw_out_of_memory(stream.device, "an array", bytes);
-  check(status, "cudaMallocAsync");
+  if (status == cudaErrorMemoryAllocation) throw_out_of_memory("an array", bytes);
+  check(status, "cudaMallocFromPoolAsync");
   return memory;
 }
 
 void free(void* memory, const Stream& stream) {
   if (!memory) return;
-  const DeviceGuard guard(stream.device);
-  check(cudaFreeAsync(memory, static_cast<cudaStream_t>(stream.handle)), "cudaFreeAsync");
+  const OnStream on(stream);
+  check(cudaFreeAsync(memory, on.handle), "cudaFreeAsync");
 }
 
 void copy(void* to, const void* from, int64_t bytes, const Stream& stream) {
   if (bytes == 0) return;
-  const DeviceGuard guard(stream.device);
-  check(cudaMemcpyAsync(to, from, size_t(bytes), cudaMemcpyDefault,
-                        static_cast<cudaStream_t>(stream.handle)),
-        "cudaMemcpyAsync");
+  const OnStream on(stream);
+  check(cudaMemcpyAsync(to, from, size_t(bytes), cudaMemcpyDefault, on.handle), "cudaMemcpyAsync");
 }
 
 void synchronize(const Stream& stream) {
-  const DeviceGuard guard(stream.device);
-  check(cudaStreamSynchronize(static_cast<cudaStream_t>(stream.handle)), "cudaStreamSynchronize");
+  const OnStream on(stream);
+  check(cudaStreamSynchronize(on.handle), "cudaStreamSynchronize");
+}
+
+void wait(const Stream& stream, const Stream& before) {
+  const OnStream first(before);
+  cudaEvent_t created = nullptr;
+  check(cudaEventCreateWithFlags(&created, cudaEventDisableTiming), "cudaEventCreate");
+  const Owned<cudaEvent_t> event(created);  // once destroyed it stays for as long as it is needed
+  check(cudaEventRecord(created, first.handle), "cudaEventRecord");
+  const OnStream then(stream);
+  check(cudaStreamWaitEvent(then.handle, created), "cudaStreamWaitEvent");
 }
 
 int device_of(const void* memory) {

@@ -14,13 +14,13 @@ namespace {
 // What every call has: its device the current one, its stream's state to itself, and a queue.
 struct Call {
   explicit Call(const Stream& stream)
-      : guard(stream.device),
-        state(StreamState::of(stream)),
+      : on(stream),
+        state(StreamState::of(stream.device, on.handle)),
         lock(state->in_use),
         arena(std::make_shared<CudaArena>(state)),
         queue((cudaGetLastError(), arena)) {}  // errors that others left are not this call's
 
-  DeviceGuard guard;
+  OnStream on;
   std::shared_ptr<StreamState> state;
   std::lock_guard<std::mutex> lock;
   std::shared_ptr<CudaArena> arena;

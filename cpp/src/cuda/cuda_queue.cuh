@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <exception>
 
 #include "cuda/kernels.cuh"
 #include "cuda/workspace.h"
@@ -104,34 +105,31 @@ class CudaQueue {
     const cudaEvent_t join = state_->event(recording_ ? 3 : 1);
     check(cudaEventRecord(fork, lane_.stream), "cudaEventRecord");
     check(cudaStreamWaitEvent(other.lane_.stream, fork), "cudaStreamWaitEvent");
-    for (int i = 0; i < count; ++i) body(i, i % 2 ? other : *this);
+    try {
+      for (int i = 0; i < count; ++i) body(i, i % 2 ? other : *this);
+    } catch (...) {
+      // What has been asked for uses memory that is about to go back: this lane waits for it, too.
+      if (cudaEventRecord(join, other.lane_.stream) == cudaSuccess) {
+        cudaStreamWaitEvent(lane_.stream, join);
+      }
+      cudaGetLastError();
+      throw;
+    }
     check(cudaEventRecord(join, other.lane_.stream), "cudaEventRecord");
     check(cudaStreamWaitEvent(lane_.stream, join), "cudaStreamWaitEvent");
   }
 
   // Recorded on a stream of our own, for the default stream cannot be, and launched on the
-  // caller's.
+  // caller's. See recordings.h for when.
   template <class Body>
   void repeatable(const device::Key& key, int64_t calls, Body&& body) {
     constexpr int64_t kFewCalls = 16;  // not worth a graph
     if (calls < kFewCalls) return body(*this);
     if (state_->launch(key)) return;
-    CudaQueue recorder(*this);
-    recorder.recording_ = true;
-    recorder.lane_ = state_->recorder(0);
-    (void)state_->recorder(1), (void)state_->event(2), (void)state_->event(3);  // made before
-    const cudaStream_t stream = recorder.lane_.stream;
-    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
-    cudaGraph_t graph = nullptr;
-    try {
-      body(recorder);
-    } catch (...) {
-      if (cudaStreamEndCapture(stream, &graph) == cudaSuccess) cudaGraphDestroy(graph);
-      cudaGetLastError();
-      throw;
-    }
-    check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
-    state_->keep(key, graph);
+    if (!state_->worth_recording(key, calls)) return body(*this);
+    Owned<cudaGraph_t> graph = record(body);
+    if (!graph) return body(*this);
+    state_->keep(key, calls, std::move(graph));
   }
 
  private:
@@ -139,6 +137,36 @@ class CudaQueue {
     return unsigned(std::min<int64_t>((count + size - 1) / size, 0x7fffffff));
   }
   static void launched(const char* name) { check(cudaGetLastError(), "launch", name); }
+
+  // Null if somebody interfered: another thread that waits for the whole device meanwhile.
+  template <class Body>
+  Owned<cudaGraph_t> record(Body&& body) {
+    CudaQueue recorder(*this);
+    recorder.recording_ = true;
+    recorder.lane_ = state_->recorder(0);
+    (void)state_->recorder(1), (void)state_->event(2), (void)state_->event(3);  // made before
+    const cudaStream_t stream = recorder.lane_.stream;
+    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
+    std::exception_ptr failed;
+    try {
+      body(recorder);
+    } catch (...) {
+      failed = std::current_exception();
+    }
+    cudaGraph_t made = nullptr;
+    const cudaError_t status = cudaStreamEndCapture(stream, &made);
+    Owned<cudaGraph_t> graph(made);
+    if (status == cudaErrorStreamCaptureInvalidated) {
+      cudaGetLastError();
+      return nullptr;
+    }
+    if (failed) {
+      cudaGetLastError();
+      std::rethrow_exception(failed);
+    }
+    check(status, "cudaStreamEndCapture");
+    return graph;
+  }
 
   std::shared_ptr<CudaArena> arena_;
   StreamState* state_;

@@ -2,13 +2,13 @@
 #include "cuda/workspace.h"
 
 #include <cstdint>
+#include <map>
 #include <thread>
 #include <tuple>
 
 namespace normrnn::cuda {
 namespace {
 
-constexpr size_t kMostGraphs = 8;          // of one stream
 constexpr int64_t kBlasMemory = 32 << 20;  // what cuBLAS asks for on Hopper
 
 std::mutex states_lock;
@@ -17,19 +17,13 @@ std::mutex states_lock;
 using StreamKey = std::tuple<int, cudaStream_t, std::thread::id>;
 auto& states = *new std::map<StreamKey, std::shared_ptr<StreamState>>;
 
-// Sizes of blocks: an eighth of a power of two, so that batches of nearly the same size share them.
-int64_t block_size(int64_t bytes) {
-  int64_t step = 512;
-  while (step * 16 <= bytes) step *= 2;
-  return (bytes + step - 1) / step * step;
-}
-
 std::string megabytes(size_t bytes) { return std::to_string((bytes + 999999) / 1000000) + " MB"; }
 
 }  // namespace
 
 void check(cudaError_t status, const char* call, const char* name) {
   if (status == cudaSuccess) return;
+  if (status == cudaErrorMemoryAllocation) throw_out_of_memory(name ? name : call, 0);
   cudaGetLastError();
   throw Error(std::string(call) + (name ? std::string(" of '") + name + "'" : std::string()) +
               ": " + cudaGetErrorString(status) + " (" + cudaGetErrorName(status) + ")");
@@ -37,17 +31,22 @@ void check(cudaError_t status, const char* call, const char* name) {
 
 void check(cublasStatus_t status, const char* name) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
+  if (status == CUBLAS_STATUS_ALLOC_FAILED) throw_out_of_memory(name, 0);
   cudaGetLastError();
   throw Error(std::string("cuBLAS, '") + name + "': " + cublasGetStatusString(status));
 }
 
-void throw_out_of_memory(int device, const char* what, int64_t bytes) {
+void throw_out_of_memory(const char* what, int64_t bytes) {
   cudaGetLastError();
+  int device = 0;
   size_t free = 0, total = 0;
-  if (cudaMemGetInfo(&free, &total) != cudaSuccess) cudaGetLastError();
+  if (cudaGetDevice(&device) != cudaSuccess || cudaMemGetInfo(&free, &total) != cudaSuccess) {
+    cudaGetLastError();
+  }
   throw OutOfMemory("device " + std::to_string(device) + ": '" + what + "' needs " +
-                    megabytes(size_t(bytes)) + " of its memory, and " + megabytes(free) + " of " +
-                    megabytes(total) + " are free");
+                    (bytes ? megabytes(size_t(bytes)) : std::string("more")) +
+                    " of its memory, and " + megabytes(free) + " of " + megabytes(total) +
+                    " are free");
 }
 
 DeviceGuard::DeviceGuard(int device) {
@@ -75,75 +74,88 @@ DeviceGuard::~DeviceGuard() {
   if (before_ >= 0) cudaSetDevice(before_);
 }
 
-std::shared_ptr<StreamState> StreamState::of(const Stream& stream) {
+OnStream::OnStream(const Stream& stream)
+    : guard(stream.device),
+      handle(stream.handle == cudaStreamLegacy ? nullptr
+                                               : static_cast<cudaStream_t>(stream.handle)) {
+  cudaStreamCaptureStatus captured = cudaStreamCaptureStatusNone;
+  const cudaError_t status = cudaStreamIsCapturing(handle, &captured);
+  // Implicit: one that the default stream waits for is.
+  if (captured != cudaStreamCaptureStatusNone || status == cudaErrorStreamCaptureImplicit) {
+    cudaGetLastError();
+    throw std::invalid_argument("stream: expected one that is not being captured, got one that is");
+  }
+  check(status, "cudaStreamIsCapturing");
+}
+
+cudaMemPool_t pool_of(int device) {
+  static std::mutex lock;
+  static auto& pools = *new std::map<int, cudaMemPool_t>;
+  const std::lock_guard<std::mutex> guard(lock);
+  cudaMemPool_t& pool = pools[device];
+  if (pool) return pool;
+  cudaMemPoolProps properties{};
+  properties.allocType = cudaMemAllocationTypePinned;
+  properties.location = {cudaMemLocationTypeDevice, device};
+  check(cudaMemPoolCreate(&pool, &properties), "cudaMemPoolCreate");
+  uint64_t kept = UINT64_MAX;
+  check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept),
+        "cudaMemPoolSetAttribute");
+  return pool;
+}
+
+std::shared_ptr<StreamState> StreamState::of(int device, cudaStream_t stream) {
+  const bool of_thread = stream == cudaStreamPerThread;
+  const auto thread = of_thread ? std::this_thread::get_id() : std::thread::id();
+  unsigned long long id = 0;
+  check(cudaStreamGetId(stream, &id), "cudaStreamGetId");
+  std::shared_ptr<StreamState> gone;  // before the lock, for it goes after that
   const std::lock_guard<std::mutex> lock(states_lock);
-  const auto handle = static_cast<cudaStream_t>(stream.handle);
-  const bool of_thread = handle == cudaStreamPerThread;
-  std::shared_ptr<StreamState>& state =
-      states[{stream.device, handle, of_thread ? std::this_thread::get_id() : std::thread::id()}];
-  if (!state) state = std::make_shared<StreamState>(stream.device, handle);
+  std::shared_ptr<StreamState>& state = states[{device, stream, thread}];
+  if (state && state->id_ != id) gone = std::move(state);
+  if (!state) state = std::make_shared<StreamState>(device, stream, id);
   return state;
 }
 
-StreamState::StreamState(int device, cudaStream_t stream) : device_(device), stream_(stream) {}
+StreamState::StreamState(int device, cudaStream_t stream, unsigned long long id)
+    : device_(device), stream_(stream), id_(id) {
+  lanes_[0].stream = stream;
+}
 
 StreamState::~StreamState() {
   int before = 0;
   if (cudaGetDevice(&before) != cudaSuccess || cudaSetDevice(device_) != cudaSuccess) return;
   cudaDeviceSynchronize();  // for graphs that are still at work
-  for (std::vector<Graph>* list : {&graphs_, &retired_}) {
-    for (const Graph& graph : *list) {
-      if (graph.exec) cudaGraphExecDestroy(graph.exec);
-      if (graph.done) cudaEventDestroy(graph.done);
-    }
-  }
+  graphs_.clear();
+  retired_.clear();
   for (Lane* lane : {&lanes_[0], &lanes_[1], &recorders_[0], &recorders_[1]}) {
     if (lane->blas) cublasDestroy(lane->blas);
     if (lane->stream && lane != &lanes_[0]) cudaStreamDestroy(lane->stream);
+    cudaFree(lane->memory);
   }
   for (const cudaEvent_t event : events_) {
     if (event) cudaEventDestroy(event);
   }
-  for (void* memory : blas_memory_) cudaFree(memory);
-  for (const auto& block : free_) cudaFree(block.second);
+  free_.clear([](void* memory) { cudaFree(memory); });
   cudaSetDevice(before);
 }
 
-Lane StreamState::make_lane(cudaStream_t stream) {
-  Lane lane;
-  check(cublasCreate(&lane.blas), "cublasCreate");
-  void* memory = nullptr;
-  try {
-    lane.stream = stream;
-    // A fixed workspace, for otherwise results may differ from run to run; after the stream, which
-    // would reset it.
-    memory = take("cuBLAS", kBlasMemory);
-    blas_memory_.push_back(memory);
-    check(cublasSetStream(lane.blas, stream), "cublasSetStream");
-    check(cublasSetWorkspace(lane.blas, memory, size_t(kBlasMemory)), "cublasSetWorkspace");
-    const int mode = CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
-    check(cublasSetMathMode(lane.blas, cublasMath_t(mode)), "cublasSetMathMode");
-  } catch (...) {
-    cublasDestroy(lane.blas);
-    throw;
+// Step by step: where one fails, the next call goes on from there.
+const Lane& StreamState::prepare(Lane& lane) {
+  if (lane.ready) return lane;
+  if (!lane.stream && &lane != &lanes_[0]) {
+    check(cudaStreamCreateWithFlags(&lane.stream, cudaStreamNonBlocking), "cudaStreamCreate");
   }
+  if (!lane.blas) check(cublasCreate(&lane.blas), "cublasCreate");
+  if (!lane.memory) lane.memory = take("cuBLAS", kBlasMemory);
+  check(cublasSetStream(lane.blas, lane.stream), "cublasSetStream");
+  // A fixed workspace, for otherwise results may differ from run to run; after the stream, which
+  // would reset it.
+  check(cublasSetWorkspace(lane.blas, lane.memory, size_t(kBlasMemory)), "cublasSetWorkspace");
+  const int mode = CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+  check(cublasSetMathMode(lane.blas, cublasMath_t(mode)), "cublasSetMathMode");
+  lane.ready = true;
   return lane;
-}
-
-const Lane& StreamState::lane(int i) {
-  Lane& lane = lanes_[i];
-  if (lane.blas) return lane;
-  cudaStream_t stream = stream_;
-  if (i > 0) check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
-  return lane = make_lane(stream);
-}
-
-const Lane& StreamState::recorder(int i) {
-  Lane& lane = recorders_[i];
-  if (lane.blas) return lane;
-  cudaStream_t stream = nullptr;
-  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
-  return lane = make_lane(stream);
 }
 
 cudaEvent_t StreamState::event(int i) {
@@ -154,15 +166,10 @@ cudaEvent_t StreamState::event(int i) {
 }
 
 void* StreamState::take(const char* what, int64_t bytes) {
-  const int64_t size = block_size(bytes);
+  const int64_t size = Store::block_size(bytes);
   {
     const std::lock_guard<std::mutex> lock(memory_lock_);
-    const auto found = free_.find(size);
-    if (found != free_.end()) {
-      void* memory = found->second;
-      free_.erase(found);
-      return memory;
-    }
+    if (void* memory = free_.take(size)) return memory;
   }
   void* memory = nullptr;
   cudaError_t status = cudaMalloc(&memory, size_t(size));
@@ -171,7 +178,7 @@ void* StreamState::take(const char* what, int64_t bytes) {
     release_memory(device_);
     status = cudaMalloc(&memory, size_t(size));
   }
-  if (status == cudaErrorMemoryAllocation) throw_out_of_memory(device_, what, size);
+  if (status == cudaErrorMemoryAllocation) throw_out_of_memory(what, size);
   check(status, "cudaMalloc", what);
   return memory;
 }
@@ -179,7 +186,7 @@ void* StreamState::take(const char* what, int64_t bytes) {
 void StreamState::give(void* memory, int64_t bytes) noexcept {
   const std::lock_guard<std::mutex> lock(memory_lock_);
   try {
-    free_.emplace(block_size(bytes), memory);
+    free_.give(Store::block_size(bytes), memory);
   } catch (...) {
     cudaFree(memory);
   }
@@ -187,55 +194,34 @@ void StreamState::give(void* memory, int64_t bytes) noexcept {
 
 int64_t StreamState::release() {
   const std::lock_guard<std::mutex> lock(memory_lock_);
-  int64_t bytes = 0;
-  for (const auto& [size, memory] : free_) {
-    cudaFree(memory);  // waits for what still uses it
-    bytes += size;
-  }
-  free_.clear();
-  return bytes;
+  return free_.clear([](void* memory) { cudaFree(memory); });  // waits for what still uses it
 }
 
 bool StreamState::launch(const device::Key& key) {
-  for (size_t i = graphs_.size(); i-- > 0;) {
-    if (!(graphs_[i].key == key)) continue;
-    Graph graph = std::move(graphs_[i]);
-    graphs_.erase(graphs_.begin() + int64_t(i));
-    graphs_.push_back(std::move(graph));
-    launch(graphs_.back());
-    return true;
-  }
-  return false;
+  const Graph* graph = graphs_.find(key);
+  if (graph) launch(*graph);
+  return graph;
 }
 
 void StreamState::launch(const Graph& graph) {
-  check(cudaGraphLaunch(graph.exec, stream_), "cudaGraphLaunch");
-  check(cudaEventRecord(graph.done, stream_), "cudaEventRecord");
+  check(cudaGraphLaunch(graph.exec.get(), stream_), "cudaGraphLaunch");
+  check(cudaEventRecord(graph.done.get(), stream_), "cudaEventRecord");
 }
 
-void StreamState::keep(const device::Key& key, cudaGraph_t graph) {
-  Graph added;
-  added.key = key;
-  const cudaError_t status = cudaGraphInstantiate(&added.exec, graph, 0);
-  cudaGraphDestroy(graph);
-  check(status, "cudaGraphInstantiate");
-  graphs_.push_back(std::move(added));
-  check(cudaEventCreateWithFlags(&graphs_.back().done, cudaEventDisableTiming), "cudaEventCreate");
-  drop_retired();
-  if (graphs_.size() > kMostGraphs) {
-    retired_.push_back(std::move(graphs_.front()));
-    graphs_.erase(graphs_.begin());
-  }
-  launch(graphs_.back());
-}
-
-void StreamState::drop_retired() {
-  std::erase_if(retired_, [](const Graph& graph) {
-    if (cudaEventQuery(graph.done) == cudaErrorNotReady) return false;
-    cudaGraphExecDestroy(graph.exec);
-    cudaEventDestroy(graph.done);
-    return true;
+void StreamState::keep(const device::Key& key, int64_t calls, Owned<cudaGraph_t> graph) {
+  cudaEvent_t done = nullptr;
+  check(cudaEventCreateWithFlags(&done, cudaEventDisableTiming), "cudaEventCreate");
+  Graph added{Owned<cudaEvent_t>(done), nullptr};
+  cudaGraphExec_t exec = nullptr;
+  check(cudaGraphInstantiate(&exec, graph.get(), 0), "cudaGraphInstantiate");
+  added.exec.reset(exec);
+  std::erase_if(retired_, [](const Graph& one) {
+    if (cudaEventQuery(one.done.get()) == cudaSuccess) return true;
+    cudaGetLastError();  // not ready is an error, too, which the next launch would be blamed for
+    return false;
   });
+  for (Graph& one : graphs_.keep(key, calls, std::move(added))) retired_.push_back(std::move(one));
+  launch(key);
 }
 
 void release_memory(int device) {
@@ -248,6 +234,9 @@ void release_memory(int device) {
     }
   }
   for (const auto& state : all) state->release();
+  // What was given back in the order of a stream is free once the host has seen it so.
+  check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  check(cudaMemPoolTrimTo(pool_of(device), 0), "cudaMemPoolTrimTo");
   // Streams come and go: what no call and no tape uses is made again when it is asked for.
   all.clear();
   const std::lock_guard<std::mutex> lock(states_lock);

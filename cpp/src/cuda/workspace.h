@@ -5,22 +5,24 @@
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
-#include "cuda/queue.h"
+#include "cuda/recordings.h"
+#include "cuda/store.h"
 #include "normrnn/cuda.h"
 
 namespace normrnn::cuda {
 
-// Throws an Error that names what failed. The error is cleared, unless it is one that stays.
+// Throws an Error that names what failed, or OutOfMemory. The error is cleared, unless it is one
+// that stays.
 void check(cudaError_t status, const char* call, const char* name = nullptr);
 void check(cublasStatus_t status, const char* name);
 
-[[noreturn]] void throw_out_of_memory(int device, const char* what, int64_t bytes);
+// Of the current device. bytes: 0 where it is not known how many.
+[[noreturn]] void throw_out_of_memory(const char* what, int64_t bytes);
 
 // Makes a device the current one, and the one before again in the end.
 class DeviceGuard {
@@ -33,58 +35,86 @@ class DeviceGuard {
   int before_ = -1;
 };
 
-// A stream to put work on, with a cuBLAS handle for it.
+// A stream of the caller's to work on, and its device the current one meanwhile. Refuses a stream
+// that is being captured: whoever replays what was captured finds memory that others have by then.
+struct OnStream {
+  explicit OnStream(const Stream& stream);
+
+  DeviceGuard guard;
+  const cudaStream_t handle;  // null for the default stream, whose other name is cudaStreamLegacy
+};
+
+// Of arrays on a device. Unlike the driver's own it keeps its memory when somebody synchronises.
+cudaMemPool_t pool_of(int device);
+
+// A stream to put work on, with a cuBLAS handle for it and that one's memory.
 struct Lane {
   cudaStream_t stream = nullptr;
   cublasHandle_t blas = nullptr;
+  void* memory = nullptr;
+  bool ready = false;
 };
+
+struct Destroy {
+  void operator()(cudaGraphExec_t graph) const { cudaGraphExecDestroy(graph); }
+  void operator()(cudaGraph_t graph) const { cudaGraphDestroy(graph); }
+  void operator()(cudaEvent_t event) const { cudaEventDestroy(event); }
+};
+template <class Handle>
+using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy>;
 
 // One stream of the caller's on one device.
 class StreamState {
  public:
-  StreamState(int device, cudaStream_t stream);
+  StreamState(int device, cudaStream_t stream, unsigned long long id);
   ~StreamState();
   StreamState(const StreamState&) = delete;
 
   // The state of a stream; made at its first use, and kept.
-  static std::shared_ptr<StreamState> of(const Stream& stream);
+  static std::shared_ptr<StreamState> of(int device, cudaStream_t stream);
 
   int device() const { return device_; }
   cudaStream_t stream() const { return stream_; }
-  const Lane& lane(int i);      // 0: the caller's own stream; 1: beside it
-  const Lane& recorder(int i);  // streams of ours, to record graphs on
-  cudaEvent_t event(int i);     // for forks and joins, 0 to 3
+  const Lane& lane(int i) {
+    return prepare(lanes_[i]);
+  }  // 0: the caller's own stream; 1: beside it
+  const Lane& recorder(int i) { return prepare(recorders_[i]); }  // to record graphs on
+  cudaEvent_t event(int i);                                       // for forks and joins, 0 to 3
 
   // Memory in the order of the stream. Blocks given back serve later calls of about their size.
   void* take(const char* what, int64_t bytes);
   void give(void* memory, int64_t bytes) noexcept;
   int64_t release();  // gives back to the driver what is not in use; returns bytes
 
-  // Launches the graph recorded under a key, if there is one.
+  // Launches the graph recorded under a key, if there is one; else says whether to record one.
   bool launch(const device::Key& key);
-  void keep(const device::Key& key, cudaGraph_t graph);  // takes the graph
+  bool worth_recording(const device::Key& key, int64_t calls) {
+    return graphs_.worth_it(key, calls);
+  }
+  void keep(const device::Key& key, int64_t calls, Owned<cudaGraph_t> graph);  // and launches it
 
   std::mutex in_use;  // by one call at a time
 
  private:
   struct Graph {
-    device::Key key;
-    cudaGraphExec_t exec = nullptr;
-    cudaEvent_t done = nullptr;  // its last launch
+    Owned<cudaEvent_t> done;  // its last launch
+    Owned<cudaGraphExec_t> exec;
   };
-  Lane make_lane(cudaStream_t stream);
+  // In calls of all recordings together. At a guess of a kilobyte each, 64 MB.
+  static constexpr int64_t kMostRecorded = 1 << 16;
+
+  const Lane& prepare(Lane& lane);
   void launch(const Graph& graph);
-  void drop_retired();
 
   const int device_;
   const cudaStream_t stream_;
+  const unsigned long long id_;  // unlike a handle, of no stream that comes later
   Lane lanes_[2], recorders_[2];
   cudaEvent_t events_[4] = {};
-  std::vector<void*> blas_memory_;
   std::mutex memory_lock_;
-  std::multimap<int64_t, void*> free_;  // by size
-  std::vector<Graph> graphs_;           // the last one used comes last
-  std::vector<Graph> retired_;          // maybe still at work
+  Store free_;
+  Recordings<Graph> graphs_{kMostRecorded};
+  std::vector<Graph> retired_;  // maybe still at work
 };
 
 // Memory of one call or tape. A tape follows its passes from stream to stream: what is given back

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,9 @@ class Library:
     def take(self, name: str, array: Any, stream: tuple[int | None, object]) -> Any:
         """Return what the core gets of an argument."""
         return array
+
+    def lend(self, arrays: Iterable[Any], stream: object) -> None:
+        """Tell whoever owns the arrays' memory that a caller's stream uses it, None for theirs."""
 
     def give(self, array: DeviceArray) -> Any:
         """Return what the caller gets of a result."""
@@ -66,6 +69,17 @@ class Torch(Library):
     def give(self, array: DeviceArray) -> Any:
         """Return a tensor on the same memory, in the order of the call's stream."""
         return self.torch.from_dlpack(array.__dlpack__(stream=-1))
+
+    def lend(self, arrays: Iterable[Any], stream: object) -> None:
+        """Keep what is dropped from being given to others before the stream has done with it."""
+        if stream is None:
+            return
+        handle, _ = stream_of(stream, self.device)
+        # To PyTorch the legacy default stream is 0, and odd numbers are streams of its own.
+        on = self.torch.cuda.ExternalStream(0 if handle == 1 else handle, device=self.device)
+        for array in arrays:
+            if isinstance(array, self.torch.Tensor):
+                array.record_stream(on)
 
     def facts(self, name: str, array: Any) -> Facts:
         """Return a tensor's shape and dtype."""

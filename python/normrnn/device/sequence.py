@@ -64,6 +64,7 @@ def forward(
         *on,
         library,
     )
+    library.lend([x, *params.values(), *states], stream)
     h_n, c_n = (*map(library.give, final), None)[:2]
     return Output(library.give(y), h_n, c_n, tape)
 
@@ -88,6 +89,7 @@ def backward(
         clip_state,
         *on,
     )
+    library.lend([dy, *d_final], stream)
     h0, c0 = (*map(library.give, d_initial), None)[:2]
     h_norms = library.give(h_norm)
     arrays = {

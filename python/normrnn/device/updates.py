@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import cache
 from typing import Any
 
@@ -21,7 +21,7 @@ from normrnn.results import UpdateInfo
 from normrnn.rules import Rule
 
 _MOST_KEPT = 8
-_kept: OrderedDict[tuple[int, int, int | None], tuple[Plan, list[Any]]] = OrderedDict()
+_kept: OrderedDict[Hashable, tuple[Plan, list[DeviceArray | None]]] = OrderedDict()
 
 
 def zeros_like(name: str, w: Any) -> Any:
@@ -147,6 +147,8 @@ def _update(
         state,
         *on,
     )
+    library.lend([*params.values(), *(grads[name] for name in params)], stream)
+    library.lend([slot[name] for slot in slots for name in params], stream)
     where = [(name, *shapes[name].shape, begin) for name, begin in _begins(plan, shapes)]
     return DeviceUpdateInfo(lambda: _read(sums, where))
 
@@ -190,25 +192,25 @@ def _shape_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
 def _uploaded(plan: Plan, device: int, on: tuple[int | None, object]) -> list[Any]:
     """Return the plan's penalties of weights with their arrays on the device, copied once.
 
-    For each stream of its own: what is dropped then goes in the order of those who used it.
+    For each stream of its own: what is dropped then goes in the order of those who used it. Plans
+    of one key have the same arrays.
     """
-    if all(one is None or (one[2] is None and one[3] is None) for one in plan.elements):
+    host = [array for one in plan.elements if one is not None for array in one[2:4]]
+    if all(array is None for array in host):
         return plan.elements
-    key = id(plan.elements), device, on[0]
-    found = _kept.get(key)
-    if found is not None:
-        return found[1]
-
-    def copy(array: NDArray[Any] | None) -> DeviceArray | None:
-        if array is None:
-            return None
-        return _core.device_from_host("penalty", np.ascontiguousarray(array), device, *on)
-
-    elements = [
-        None if one is None else (*one[:2], copy(one[2]), copy(one[3]), one[4])
+    key = plan.key, device, on[0]
+    if key not in _kept:
+        there = [
+            None
+            if array is None
+            else _core.device_from_host("penalty", np.ascontiguousarray(array), device, *on)
+            for array in host
+        ]
+        _kept[key] = plan, there
+        while len(_kept) > _MOST_KEPT:
+            _kept.popitem(last=False)
+    arrays = iter(_kept[key][1])
+    return [
+        None if one is None else (*one[:2], next(arrays), next(arrays), one[4])
         for one in plan.elements
     ]
-    _kept[key] = plan, elements
-    while len(_kept) > _MOST_KEPT:
-        _kept.popitem(last=False)
-    return elements

@@ -32,6 +32,11 @@ class Plan(NamedTuple):
         Of all groups.
     of_matrices : bool
         Whether there are penalties of whole matrices.
+    key : Hashable
+        Of the penalties and the parameters. Of all here, only strengths and scalars may differ
+        between plans of one key.
+    penalties : list
+        What the key's ids stand for: an id says which one it is only while it lives.
     """
 
     pieces: list[Piece]
@@ -39,9 +44,11 @@ class Plan(NamedTuple):
     groups: list[tuple[str, str, int, bool] | None]
     strengths: list[float]
     of_matrices: bool
+    key: Hashable
+    penalties: list[Any]
 
 
-_kept: OrderedDict[Hashable, tuple[Plan, Any]] = OrderedDict()
+_kept: OrderedDict[Hashable, Plan] = OrderedDict()
 
 
 def plan_of(penalty: Some | Mapping[str, Some], params: Params, step: int) -> Plan:
@@ -53,7 +60,6 @@ def plan_of(penalty: Some | Mapping[str, Some], params: Params, step: int) -> Pl
         As `resolve` and `group_sets` do.
     """
     # Penalties are frozen; a mapping or a list around them is not, so each of them is in the key.
-    # They are kept with the plan, for an id says which one it is only while it lives.
     flat = _flat(penalty)
     key = (
         isinstance(penalty, Mapping),
@@ -62,10 +68,10 @@ def plan_of(penalty: Some | Mapping[str, Some], params: Params, step: int) -> Pl
     )
     found = _kept.get(key)
     if found is not None:
-        return found[0]
-    plan = _make(resolve(penalty, params, step), params)
+        return found
+    plan = _make(resolve(penalty, params, step), params, key, flat)
     if not any(_is_scheduled(part) for part in flat):
-        _kept[key] = plan, flat
+        _kept[key] = plan
         while len(_kept) > _MOST_KEPT:
             _kept.popitem(last=False)
     return plan
@@ -86,7 +92,7 @@ def _is_scheduled(part: object) -> bool:
     return any(callable(getattr(penalty, name)) for name in strength_names(type(penalty)))
 
 
-def _make(pieces: list[Piece], params: Params) -> Plan:
+def _make(pieces: list[Piece], params: Params, key: Hashable, penalties: list[Any]) -> Plan:
     scopes = {inner_of(term).scope for piece in pieces for term in piece.terms}
     uses: Sequence[GroupUse | None] = [None] * len(pieces)
     strengths: list[float] = []
@@ -101,7 +107,7 @@ def _make(pieces: list[Piece], params: Params) -> Plan:
         None if use is None else (use.penalty.kernel, use.groups, use.first, use.prox)
         for use in uses
     ]
-    return Plan(pieces, elements, groups, strengths, "matrix" in scopes)
+    return Plan(pieces, elements, groups, strengths, "matrix" in scopes, key, penalties)
 
 
 def _element_of(piece: Piece, params: Params, in_groups: bool) -> tuple[Any, ...] | None:
