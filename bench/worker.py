@@ -18,6 +18,7 @@ from bench.peers.contract import Arrays, Call
 SAMPLE = 1e-3  # seconds: shorter calls are timed several at once
 WARM_UP = 0.01  # seconds: threads wake, and caches hold the point again
 MOST_SAMPLES = 50  # of a turn
+FEWEST_PAIRS = 5  # of a turn, where one call is timed against another
 GLANCE = 5e-3  # seconds between looks at whether the threads sleep
 PATIENCE = 2.0  # seconds in which they have to: OpenBLAS's and ONNX Runtime's need about 0.1
 
@@ -67,9 +68,10 @@ class Engine:
     def turn(self, operations: Sequence[str], seconds: float) -> dict[str, list[float]]:
         """Time calls for about so many seconds, each operation by turns, after a warm-up.
 
-        At least one of each, and as many of one as of another: what disturbs one call disturbs its
-        neighbours, too.
+        As many of one as of another, for what disturbs one call disturbs its neighbours, too; at
+        least one, or a few where they are to be compared.
         """
+        fewest = FEWEST_PAIRS if len(operations) > 1 else 1
         # A timer switches the garbage collector off.
         timers = {name: timeit.Timer(self.calls[name].run) for name in operations}
         numbers = {name: max(1, round(SAMPLE / self.estimates[name])) for name in operations}
@@ -78,11 +80,11 @@ class Engine:
                 timer.timeit(max(1, round(WARM_UP / self.estimates[name])))
         end = time.perf_counter() + seconds
         samples: dict[str, list[float]] = {name: [] for name in operations}
-        for _ in range(MOST_SAMPLES):
+        for k in range(MOST_SAMPLES):
+            if k >= fewest and time.perf_counter() > end:
+                break
             for name, timer in timers.items():
                 samples[name].append(timer.timeit(numbers[name]) / numbers[name])
-            if time.perf_counter() > end:
-                break
         fall_asleep()
         return samples
 

@@ -71,8 +71,7 @@ def rows(threads: int, *, quick: bool) -> list[Row]:
         *listed("clips", of_updates(updates.CLIPS, FOUR), UPDATES, SHORT),
         *listed("weight groups", of_updates(updates.GROUPS, FOUR), UPDATES, SHORT),
         *listed("matrices", of_updates(updates.MATRICES, ["sgd"]), UPDATES),
-        # Blocks of a hundred updates take most of a second, and few of them make no median.
-        *listed("monitor", monitors, MONITOR, TURN if quick else 4.0),
+        *listed("monitor", monitors, MONITOR),
         *listed("monitor", monitors_parts, {"normrnn": MONITOR["normrnn"]}),
     ]
 

@@ -118,14 +118,21 @@ def of_peer(name: str) -> Tell:
     return lambda entry: times(entry.get("ratios", {}).get(name, float("nan")))
 
 
+def plain_seconds(entry: Entry) -> float:
+    seconds: float = entry["beside"]["median"]
+    return seconds
+
+
 def plain_ms(entry: Entry) -> str:
-    return digits(1e3 * entry["beside"]["median"])
+    return digits(1e3 * plain_seconds(entry))
 
 
-def pivot(rows: Sequence[Entry], line: Tell, column: Tell, tell: Tell, first: Tell | None) -> str:
+def pivot(
+    rows: Sequence[Entry], line: Tell, column: Tell, tell: Tell, *, with_plain: bool = False
+) -> str:
     """Tabulate; rows that share a place stand there side by side, in their order.
 
-    `first` tells the first line: the step without, which is that of the first row in a place.
+    `with_plain` puts the step without into the first line: the least of a column's medians.
     """
     if not rows:
         return ""
@@ -134,10 +141,10 @@ def pivot(rows: Sequence[Entry], line: Tell, column: Tell, tell: Tell, first: Te
     for entry in rows:
         places[line(entry), column(entry)].append(entry)
     lines = [["", *columns]]
-    if first is not None:
-        begun = dict.fromkeys(map(line, rows))
-        own = [next(places[name, c] for name in begun if (name, c) in places) for c in columns]
-        lines.append(["without, ms", *(" / ".join(map(first, some)) for some in own)])
+    if with_plain:
+        own = [[some for (_, c), some in places.items() if c == one] for one in columns]
+        least = [[min(each, key=plain_seconds) for each in zip(*one, strict=True)] for one in own]
+        lines.append(["without, ms", *(" / ".join(map(plain_ms, some)) for some in least)])
     for name in dict.fromkeys(map(line, rows)):
         some = [places.get((name, c), []) for c in columns]
         lines.append([name, *(" / ".join(map(tell, each)) or "" for each in some)])
@@ -147,9 +154,9 @@ def pivot(rows: Sequence[Entry], line: Tell, column: Tell, tell: Tell, first: Te
 def both(rows: Sequence[Entry], line: Tell, column: Tell) -> list[str]:
     """Tabulate cost and PyTorch's time."""
     return [
-        pivot(rows, line, column, told("cost"), plain_ms),
+        pivot(rows, line, column, told("cost"), with_plain=True),
         "PyTorch's time over normrnn's:",
-        pivot(rows, line, column, of_peer("torch"), None),
+        pivot(rows, line, column, of_peer("torch")),
     ]
 
 
@@ -207,7 +214,7 @@ def elementwise(rows: Sequence[Entry]) -> list[str]:
         "### Penalties of each weight",
         "An update of 2048² weights, as a fraction of streaming: of the bytes that must move, at "
         "the bandwidth measured just before.",
-        pivot([e for e in rows if is_large(e)], code, rule, told("fraction"), None),
+        pivot([e for e in rows if is_large(e)], code, rule, told("fraction")),
         "Over the plain update, of 2048² / 512 × 128 weights:",
         *both(rows, code, rule),
     ]
@@ -224,7 +231,7 @@ def groups(rows: Sequence[Entry]) -> list[str]:
         "### Groups of weights",
         "4.2 million weights: 2048², or 4096 × 1024 for gates and outgoing columns, these with a "
         "head of 128 rows. As a fraction of streaming:",
-        pivot(large, code, rule, told("fraction"), None),
+        pivot(large, code, rule, told("fraction")),
         "Over the plain update, of these / of 512 × 128 weights, which the second cache holds:",
         *both(rows, code, rule),
     ]
