@@ -32,8 +32,9 @@ class Row:
         Name: where it is defined.
     threads : int
     beside : str, optional
-        An operation of normrnn's own, timed in turns with each of `operations`: the same without
-        what the row is about. What comes out is the ratio of the two, `cost`.
+        An operation timed in turns with each of `operations`: the same without what the row is
+        about. What comes out is the ratio of normrnn's two, `cost`. A peer that has it does it,
+        too, where otherwise the caches would hold more for it than for normrnn.
     turn : float
         Seconds that one is timed before it is another's turn.
     """

@@ -16,6 +16,8 @@ from bench.row import Row
 from bench.team import Team, Worker
 from bench.worker import DiffersError, UnableError
 
+Ready = tuple[Worker, dict[str, float]]  # a worker, and rough seconds of its operations
+
 
 @dataclass
 class Run:
@@ -63,7 +65,7 @@ class Run:
         """Measure one row: an entry for each operation."""
         begun = time.monotonic()
         names = [n for n in row.contenders if self.wanted is None or n in self.wanted | {"normrnn"}]
-        ready: dict[str, tuple[Worker, dict[str, float]]] = {}
+        ready: dict[str, Ready] = {}
         excuses: dict[str, str] = {}
         peaks: dict[str, float] = {}
         for name in names:
@@ -74,18 +76,17 @@ class Run:
                 worker = team.worker(name, row.contenders[name])
                 if name == "normrnn":
                     peaks = self._peaks(worker, row)
-                beside = () if row.beside is None else (row.beside,)
-                wanted = row.operations + beside * (name == "normrnn")
+                wanted = row.operations + (() if row.beside is None else (row.beside,))
                 ready[name] = worker, worker.ask("prepare", row.point, wanted)
             except UnableError as error:
                 excuses[name] = self._excuse(name, row, error)
         left = share - (time.monotonic() - begun)
         entries = []
         for operation in row.operations:
-            some = {n: (w, e[operation]) for n, (w, e) in ready.items() if operation in e}
+            some = {name: one for name, one in ready.items() if operation in one[1]}
             lacking = {n: "inference only" for n in ready if n not in some}
             seconds = left / len(row.operations)
-            samples, beside, lost = self._turns(row, some, operation, seconds)
+            samples, beside, lost = self._turns(row, some, operation, seconds, peaks)
             entry = describe(row, operation, samples, excuses | lacking | lost, peaks, beside)
             if operation == "tape" and "normrnn" in ready:
                 entry["tape_bytes"] = ready["normrnn"][0].ask("tape_bytes")
@@ -94,19 +95,31 @@ class Run:
         return entries
 
     def _turns(
-        self, row: Row, some: dict[str, tuple[Worker, float]], operation: str, seconds: float
+        self,
+        row: Row,
+        some: dict[str, Ready],
+        operation: str,
+        seconds: float,
+        peaks: dict[str, float],
     ) -> tuple[dict[str, list[float]], list[float], dict[str, str]]:
-        """Let all take turns, each round begun by the next, as often as time allows."""
+        """Let all take turns, each round begun by the next, as often as time allows.
+
+        Where bytes count each round begins with the bandwidth, whose median goes into `peaks`:
+        memory is shared with whoever else is on the machine, and by turns twice as fast.
+        """
         excuses: dict[str, str] = {}
         samples: dict[str, list[float]] = {name: [] for name in some}
         beside: list[float] = []
-        round_seconds = sum(max(row.turn, estimate) + 0.05 for _, estimate in some.values())
+        bandwidths: list[float] = []
+        of_bytes = "bandwidth" in row.point.peaks and "bytes" in row.point.work(operation)
+        round_seconds = sum(max(row.turn, e[operation]) + 0.05 for _, e in some.values())
         rounds = max(1, min(self.repeats, int(seconds / round_seconds))) if some else 0
         for k in range(rounds):
             names = list(samples)
+            if of_bytes and "normrnn" in names:
+                bandwidths.append(some["normrnn"][0].ask("peaks", ["bandwidth"])["bandwidth"])
             for name in names[k % len(names) :] + names[: k % len(names)]:
-                paired = row.beside is not None and name == "normrnn"
-                operations = (operation, row.beside) if paired else (operation,)
+                operations = tuple(o for o in (operation, row.beside) if o in some[name][1])
                 try:
                     found = some[name][0].ask("turn", operations, row.turn)
                 except UnableError as error:
@@ -114,8 +127,10 @@ class Run:
                     del samples[name]
                     continue
                 samples[name] += found[operation]
-                if paired:
+                if name == "normrnn" and row.beside is not None:
                     beside += found[row.beside]
+        if bandwidths:
+            peaks["bandwidth"] = statistics.median(bandwidths)
         return samples, beside, excuses
 
     def _excuse(self, name: str, row: Row, error: UnableError) -> str:
@@ -145,7 +160,7 @@ def describe(
 
     `beside` are normrnn's times of the same without what the row is about, each taken just after
     the sample of the same place. The cost is the median of the ratios of such neighbours, which a
-    slow phase of the machine meets alike. Peaks are those measured just before the row.
+    slow phase of the machine meets alike. Peaks are those of the row.
     """
     results: dict[str, Any] = {name: summary(times) for name, times in samples.items()}
     results |= {name: {"why": why} for name, why in excuses.items()}
@@ -174,15 +189,14 @@ def describe(
 def set_fractions(data: dict[str, Any]) -> None:
     """Set beside every row which fraction normrnn reached.
 
-    Of the run's highest rate of multiply-adds, or for an update of the bandwidth just before it:
-    memory is shared with whoever else is on the machine, and by turns twice as fast.
+    Of the run's highest rate of multiply-adds, or for an update of the bandwidth between its turns.
     """
     for entry in data["rows"]:
         median = entry["results"].get("normrnn", {}).get("median")
         if median and "flops" in entry:
             peak = data["machine"]["peaks"][str(entry["threads"])]["flops"]
             entry["fraction"] = entry["flops"] / median / peak
-        elif median and "bytes" in entry:
+        elif median and entry.get("bandwidth"):
             entry["fraction"] = entry["bytes"] / median / entry["bandwidth"]
 
 

@@ -38,8 +38,9 @@ def test_every_way_agrees_and_can_be_timed(group: str) -> None:
         )
         for name, place in row.contenders.items():
             engine = engines.setdefault(place, Engine(place, threads=1))
-            operations = (STEP, PLAIN) if name == "normrnn" else (STEP,)
-            assert engine.prepare(row.point, operations).keys() == set(operations)
+            paired = name == "normrnn" or place == "torch_penalties:PEER"
+            operations = {STEP, PLAIN} if paired else {STEP}
+            assert engine.prepare(row.point, (STEP, PLAIN)).keys() == operations
         ours = engines[row.contenders["normrnn"]].turn((STEP, PLAIN), seconds=1e-5)
         assert len(ours[STEP]) == len(ours[PLAIN]) > 0
 
@@ -153,3 +154,7 @@ def test_bytes_that_must_move() -> None:
     head = updates.PenaltyPoint("GroupLasso, outgoing", "sgd", 64, 16)
     assert head.work(STEP) == {"bytes": 4 * (64 + updates.HEAD) * 16 * 4}
     assert updates.PenaltyPoint("NuclearNorm", "sgd", 8, 8).work(STEP) == {}
+    measured = [
+        updates.PenaltyPoint("L2", "sgd", *shape).peaks for shape in ((64, 16), updates.SMALL)
+    ]
+    assert measured == [("bandwidth",), ()]

@@ -83,7 +83,7 @@ def shapes(option: str, *, quick: bool) -> list[tuple[int, int]]:
     if quick:
         return [(64, 16)]
     large = (4096, 1024) if updates.OPTIONS[option].gates else (2048, 2048)
-    return [large, (512, 128)]
+    return [large, updates.SMALL]
 
 
 def takers(point: Any, peers: dict[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from bench.norms import suite
+from bench.norms.updates import SMALL
 from bench.tables import Entry, built_with, digits, measured_on, table, times
 
 Tell = Callable[[Entry], str]
@@ -62,8 +63,7 @@ def option(entry: Entry) -> str:
 
 def is_large(entry: Entry) -> bool:
     """Whether an update's arrays are larger than what the second cache holds."""
-    rows: int = entry["point"]["rows"]
-    return rows > 512
+    return (entry["point"]["rows"], entry["point"]["columns"]) != SMALL
 
 
 def targets(rows: Sequence[Entry]) -> str:
@@ -143,7 +143,7 @@ def pivot(
     lines = [["", *columns]]
     if with_plain:
         own = [[some for (_, c), some in places.items() if c == one] for one in columns]
-        least = [[min(each, key=plain_seconds) for each in zip(*one, strict=True)] for one in own]
+        least = [[min(each, key=plain_seconds) for each in zip(*one, strict=False)] for one in own]
         lines.append(["without, ms", *(" / ".join(map(plain_ms, some)) for some in least)])
     for name in dict.fromkeys(map(line, rows)):
         some = [places.get((name, c), []) for c in columns]
@@ -213,7 +213,7 @@ def elementwise(rows: Sequence[Entry]) -> list[str]:
     return [
         "### Penalties of each weight",
         "An update of 2048² weights, as a fraction of streaming: of the bytes that must move, at "
-        "the bandwidth measured just before.",
+        "the bandwidth measured between the turns.",
         pivot([e for e in rows if is_large(e)], code, rule, told("fraction")),
         "Over the plain update, of 2048² / 512 × 128 weights:",
         *both(rows, code, rule),

@@ -154,7 +154,13 @@ def prox_sizes(rule: str, optimiser: torch.optim.Optimizer, ws: Tensors) -> Size
 
 def prepare(problem: UpdateProblem, threads: int) -> dict[str, Call]:
     torch.set_num_threads(threads)
-    rule, way = problem.point.rule, WAYS[problem.point.option]
+    ways = {"step": WAYS[problem.point.option], "plain": WAYS["nothing"]}
+    return {name: call(problem, way) for name, way in ways.items()}
+
+
+def call(problem: UpdateProblem, way: Way) -> Call:
+    """Return an update by a way, with weights and slots of its own."""
+    rule = problem.point.rule
     ws = [torch.nn.Parameter(torch.from_numpy(w.copy())) for w in problem.params.values()]
     given = [torch.from_numpy(g) for g in problem.grads.values()]
     for w, g in zip(ws, given, strict=True):
@@ -186,11 +192,7 @@ def prepare(problem: UpdateProblem, threads: int) -> dict[str, Call]:
                 way.after(ws, prox_sizes(rule, optimiser, ws))
 
     names = list(problem.params)
-    return {
-        "step": Call(
-            step, lambda _: {n: w.detach().numpy() for n, w in zip(names, ws, strict=True)}
-        )
-    }
+    return Call(step, lambda _: {n: w.detach().numpy() for n, w in zip(names, ws, strict=True)})
 
 
 PEER = Peer("torch", torch.__version__, prepare)
