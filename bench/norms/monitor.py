@@ -1,4 +1,8 @@
-"""Training with a Monitor: its default over a hundred updates, and what a sampled one costs."""
+"""Training with a Monitor: its default over a hundred updates, and what a sample costs.
+
+A block of updates begins with a sample, and is timed as a whole: NumPy's BLAS keeps its threads
+spinning for some 50 ms after a call, which the updates that follow pay for.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +41,7 @@ class MonitorPoint(NamedTuple):
     @property
     def option(self) -> str:
         """What is recorded, in words."""
-        every = "each update" if self.every == 1 else f"every {self.every}th update"
+        every = f"every {self.every}th update"
         what = "all of the default" if self.sampled is None else " and ".join(self.sampled)
         return f"{what or 'loss and info alone'}, {every}"
 

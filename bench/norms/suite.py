@@ -61,8 +61,8 @@ def rows(threads: int, *, quick: bool) -> list[Row]:
     long = (times, batch, 64, widths[0])
     block = 10 if quick else 100
     monitors = [MonitorPoint(cell, *long, block, block) for cell in ("lstm", "rnn_tanh")]
-    parts = [None, (), *((name,) for name in SAMPLED)]
-    monitors_parts = [MonitorPoint("lstm", *long, 1, 1, sampled) for sampled in parts]
+    parts = [(), *((name,) for name in SAMPLED)]
+    monitors += [MonitorPoint("lstm", *long, 10, 10, sampled) for sampled in parts]
     return [
         *listed("states", of_steps(steps.STATES, [batch]), STEPS),
         *listed("dropout", of_steps(steps.DROPOUT, [batch]), STEPS),
@@ -72,7 +72,6 @@ def rows(threads: int, *, quick: bool) -> list[Row]:
         *listed("weight groups", of_updates(updates.GROUPS, FOUR), UPDATES, SHORT),
         *listed("matrices", of_updates(updates.MATRICES, ["sgd"]), UPDATES),
         *listed("monitor", monitors, MONITOR),
-        *listed("monitor", monitors_parts, {"normrnn": MONITOR["normrnn"]}),
     ]
 
 
@@ -87,7 +86,10 @@ def shapes(option: str, *, quick: bool) -> list[tuple[int, int]]:
 
 
 def takers(point: Any, peers: dict[str, str]) -> dict[str, str]:
-    """Name who takes part: the same remedy, and where there is one a parametrization of weights."""
+    """Name who takes part: who has the same remedy, or a parametrization of weights instead."""
+    lacking = set()
     if isinstance(point, PenaltyPoint) and point.option not in INSTEAD:
-        return {name: place for name, place in peers.items() if name != "torch-parametrized"}
-    return peers
+        lacking = {"torch-parametrized"}
+    if isinstance(point, MonitorPoint) and point.sampled is not None:
+        lacking = {"torch"}  # its hooks are timed with all that they see
+    return {name: place for name, place in peers.items() if name not in lacking}
