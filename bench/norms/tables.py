@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from bench.norms import suite
 from bench.norms.monitor import EVERY
-from bench.norms.updates import SMALL
+from bench.norms.updates import SMALL, PenaltyPoint
 from bench.tables import Entry, built_with, digits, measured_on, table, times
 
 Tell = Callable[[Entry], str]
@@ -47,13 +47,35 @@ TARGETS: list[tuple[str, Callable[[Entry], bool], str, float]] = [
 
 def markdown(data: Entry) -> str:
     """Return all tables of the norms that a run has rows for, with the machine first."""
-    rows = [e for e in data["rows"] if e["group"] in suite.GROUPS and "cost" in e]
+    rows = steadied([e for e in data["rows"] if e["group"] in suite.GROUPS and "cost" in e])
     groups = {name: [e for e in rows if e["group"] == name] for name in suite.GROUPS}
     parts = [measured_on(data), built_with(data), targets(rows)]
     for name, make in SECTIONS.items():
         if groups[name]:
             parts += make(groups[name])
     return "\n\n".join(part for part in parts if part)
+
+
+def steadied(rows: Sequence[Entry]) -> list[Entry]:
+    """Set each update's fraction of streaming anew, from its cost and its rule's plain updates.
+
+    Bandwidth doubles and halves with what else is on the machine, faster than turns change. So a
+    rule's plain fraction is the median over all rows of the rule, and a row's own is that times
+    its bytes over the plain ones, divided by its cost, which neighbouring calls have told.
+    """
+    share: dict[int, float] = {}  # bytes over the plain update's, by place
+    plain: dict[str, list[float]] = defaultdict(list)
+    for k, entry in enumerate(rows):
+        if entry.get("bandwidth"):
+            point = PenaltyPoint(**entry["point"])
+            share[k] = 1 + (point.more_arrays or 0) / point.arrays
+            moved = entry["bytes"] / share[k]
+            plain[point.rule].append(moved / plain_seconds(entry) / entry["bandwidth"])
+    steady = list(rows)
+    for k, ratio in share.items():
+        usual = statistics.median(plain[rows[k]["point"]["rule"]])
+        steady[k] = rows[k] | {"fraction": usual * ratio / number(rows[k], "cost")}
+    return steady
 
 
 def option(entry: Entry) -> str:
@@ -214,7 +236,8 @@ def elementwise(rows: Sequence[Entry]) -> list[str]:
     return [
         "### Penalties of each weight",
         "An update of 2048² weights, as a fraction of streaming: of the bytes that must move, at "
-        "the bandwidth measured between the turns.",
+        "the bandwidth measured between the turns. The plain update's is the median over all rows "
+        "of its rule; the others' follow from it by their bytes and cost.",
         pivot([e for e in rows if is_large(e)], code, rule, told("fraction")),
         "Over the plain update, of 2048² / 512 × 128 weights:",
         *both(rows, code, rule),

@@ -128,8 +128,8 @@ class PenaltyPoint(NamedTuple):
     @property
     def peaks(self) -> tuple[str, ...]:
         """Which peaks count: bandwidth, where not all is in the caches."""
-        arithmetic = OPTIONS[self.option].more is None
-        return () if arithmetic or (self.rows, self.columns) == SMALL else ("bandwidth",)
+        small = (self.rows, self.columns) == SMALL
+        return () if small or self.more_arrays is None else ("bandwidth",)
 
     @property
     def title(self) -> str:
@@ -146,16 +146,24 @@ class PenaltyPoint(NamedTuple):
         """Draw its arrays."""
         return make_problem(self)
 
+    @property
+    def arrays(self) -> int:
+        """Arrays that must pass in the plain update."""
+        return 3 + 2 * len(RULES[self.rule].slots)
+
+    @property
+    def more_arrays(self) -> int | None:
+        """Arrays that must pass besides; None if arithmetic counts."""
+        option = OPTIONS[self.option]
+        if self.rule == "adam" and option.more_adam is not None:
+            return option.more_adam
+        return option.more
+
     def work(self, _operation: str) -> dict[str, float]:
         """Count the bytes that must move, if they are what counts."""
-        option = OPTIONS[self.option]
-        if option.more is None:
-            return {}
-        more = option.more
-        if self.rule == "adam" and option.more_adam is not None:
-            more = option.more_adam
+        more = self.more_arrays
         weights = sum(a * b for a, b in self.shapes.values())
-        return {"bytes": 4 * weights * (3 + 2 * len(RULES[self.rule].slots) + more)}
+        return {} if more is None else {"bytes": 4 * weights * (self.arrays + more)}
 
     def check(self, _operation: str, got: Array, expected: Array) -> None:
         """Compare results.
