@@ -111,11 +111,14 @@ class StepPoint(NamedTuple):
         return {}
 
     def check(self, operation: str, got: Array, expected: Array) -> None:
-        """Compare results; rounding grows over 100 steps of an untrained network."""
+        """Compare results; rounding grows over 100 steps of an untrained network.
+
+        In float32 all are 4e-4 to 1.2e-3 off what float64 gives with layer norm, less without it.
+        """
         if operation != PLAIN and "relu" in self.cell:
             assert_close_but_for_kinks(got, expected)
         else:
-            assert_close(got, expected, 1e-3)
+            assert_close(got, expected, 3e-3 if self.cell.endswith("_ln") else 1e-3)
 
 
 @dataclass(frozen=True)
