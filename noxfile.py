@@ -140,3 +140,10 @@ def peers(session: nox.Session) -> None:
     """Measure speed beside other libraries; arguments after `--` go to `python -m bench`."""
     session.install(".[peers]")
     session.run("python", "-m", "bench", *session.posargs)
+
+
+@nox.session
+def norms(session: nox.Session) -> None:
+    """Measure what norms and dropout cost, beside PyTorch; arguments go to `python -m bench`."""
+    session.install(".[norms]")
+    session.run("python", "-m", "bench", "--groups", "norms", *session.posargs)

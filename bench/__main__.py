@@ -9,7 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import machine, peers, suite
+from bench import machine, suite
+from bench.norms import suite as norms
 from bench.run import Run
 
 RESULTS = Path(__file__).parent / "results"
@@ -25,30 +26,45 @@ def main(arguments: list[str] | None = None) -> int:
 
 def measure(arguments: list[str]) -> int:
     """Measure, and write one JSON file."""
-    names = sorted({*peers.SEQUENCE, *peers.RAGGED, *peers.UPDATE} - {"normrnn"})
-    groups = list(dict.fromkeys(row.group for row in suite.rows(1, quick=True, complete=False)))
+    known = suite.rows(1, quick=True, complete=False)
+    names = sorted({name for row in known for name in row.contenders} - {"normrnn"})
+    groups = list(dict.fromkeys(row.group for row in known))
     parser = argparse.ArgumentParser("python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small points, to see that all works")
     parser.add_argument("--all", action="store_true", help="the whole DeepBench table")
-    parser.add_argument("--groups", nargs="+", choices=groups, help="these rows only")
+    parser.add_argument(
+        "--groups", nargs="+", choices=["norms", *groups], help="these rows only; norms: its eight"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the rows that the file has, measure the others"
+    )
     parser.add_argument("--peers", nargs="+", choices=names, help="beside these only")
     parser.add_argument("--repeats", type=int, default=7, help="rounds at most (%(default)s)")
     parser.add_argument(
         "--seconds", type=float, default=3600, help="time for all of it, roughly (%(default)s)"
     )
     parser.add_argument("--threads", type=int, default=machine.cores(), help="all cores")
-    parser.add_argument("--output", type=Path, help="the file; by default bench/results/DATE.json")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="the file; by default bench/results/DATE.json, or norms-DATE.json for norms alone",
+    )
     given = parser.parse_args(arguments)
     if not 1 <= given.threads <= machine.cores():
         parser.error(f"--threads: expected 1 to {machine.cores()}, got {given.threads}")
+    wanted = set(groups if given.groups is None else given.groups)
+    if "norms" in wanted:
+        wanted |= set(norms.GROUPS)
     rows = suite.rows(given.threads, quick=given.quick, complete=given.all)
+    alone = wanted <= {"norms", *norms.GROUPS}
     run = Run(
-        rows=[row for row in rows if given.groups is None or row.group in given.groups],
+        rows=[row for row in rows if row.group in wanted],
         wanted=None if given.peers is None else set(given.peers),
         repeats=given.repeats,
         seconds=given.seconds,
-        output=given.output or RESULTS / f"{machine.today()}.json",
+        output=given.output or RESULTS / f"{'norms-' * alone}{machine.today()}.json",
         threads=given.threads,
+        resume=given.resume,
     )
     run.output.parent.mkdir(parents=True, exist_ok=True)
     run.measure()

@@ -19,11 +19,16 @@ ROOT = Path(__file__).parents[1]
 def cpu_model() -> str:
     """Return the processor's name as the system tells it."""
     listing = Path("/proc/cpuinfo")
+    known: dict[str, str] = {}
     if listing.exists():
         for line in listing.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+            name, _, value = line.partition(":")
+            known.setdefault(name.strip(), value.strip())
+    if "model name" not in known:
+        return platform.processor() or platform.machine()
+    # A virtual machine's name can stand for several generations, which these numbers tell apart.
+    numbers = [f"{name} {known[name]}" for name in ("cpu family", "model") if name in known]
+    return f"{known['model name']} ({', '.join(numbers)})" if numbers else known["model name"]
 
 
 def cores() -> int:

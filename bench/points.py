@@ -14,6 +14,9 @@ from normrnn import _core
 # GRU also the recurrent part of its candidate.
 TAPE = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 5, "lstm": 6}
 GATES = {name: _core.cells()[name][0] for name in TAPE}  # the cells that other libraries have
+FLOPS = {"forward": 1, "tape": 1, "train": 3}  # in forward passes: backward takes two
+
+Array = np.ndarray[Any, Any]
 
 
 class Point(NamedTuple):
@@ -27,9 +30,34 @@ class Point(NamedTuple):
     layers: int = 1
     bidirectional: bool = False
     ragged: bool = False  # lengths drawn around T/2, as in a batch of sentences
+    ours = "ours:SEQUENCE"
+    peaks = ("flops", "bandwidth")
 
     @property
-    def lengths(self) -> np.ndarray[Any, Any] | None:
+    def title(self) -> str:
+        """The point as the tables and pictures name it."""
+        network = f"{'bi-' * self.bidirectional}{self.cell}"
+        layers = f", {self.layers} layers" if self.layers > 1 else ""
+        real = self.rows / (self.times * self.batch)
+        ragged = f", {real:.0%} real steps" if self.ragged else ""
+        shape = f"T{self.times} B{self.batch} I{self.inputs} H{self.hidden}"
+        return f"{network} {shape}{layers}{ragged}"
+
+    def problem(self) -> Problem:
+        """Draw its arrays."""
+        return make_problem(self)
+
+    def work(self, operation: str) -> dict[str, float]:
+        """Count the flops of an operation."""
+        return {"flops": FLOPS[operation] * self.flops}
+
+    def check(self, operation: str, got: Array, expected: Array) -> None:
+        """Compare results."""
+        kinks = operation == "train" and self.cell == "rnn_relu"
+        (assert_close_but_for_kinks if kinks else assert_close)(got, expected)
+
+    @property
+    def lengths(self) -> Array | None:
         """Steps of each sequence, [B], with one that is as long as the batch; None if all are."""
         if not self.ragged:
             return None
@@ -81,9 +109,9 @@ class Problem:
     """One benchmark point with its arrays."""
 
     point: Point
-    x: np.ndarray[Any, Any]  # [T, B, I]
-    dy: np.ndarray[Any, Any]  # [T, B, D*H], zero past a sequence's end
-    params: dict[str, np.ndarray[Any, Any]]
+    x: Array  # [T, B, I]
+    dy: Array  # [T, B, D*H], zero past a sequence's end
+    params: dict[str, Array]
 
     @property
     def cell(self) -> str:
@@ -114,13 +142,13 @@ def make_problem(point: Point) -> Problem:
     return Problem(point, x, dy, params)
 
 
-def assert_close(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> None:
+def assert_close(got: Array, expected: Array, tolerance: float = 2e-4) -> None:
     """Float32 sums of some thousand terms, taken in another order, differ by less than this."""
     scale = max(1.0, float(np.abs(expected).max(initial=0)))
-    np.testing.assert_allclose(got, expected, rtol=0, atol=2e-4 * scale)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * scale)
 
 
-def assert_close_but_for_kinks(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> None:
+def assert_close_but_for_kinks(got: Array, expected: Array) -> None:
     """Gradients through ReLU: of a million units a few are so near 0 that rounding switches them.
 
     One switched unit out of a million is 1e-3 of the gradient's norm, and shows in many elements.

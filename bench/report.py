@@ -8,25 +8,33 @@ from pathlib import Path
 from typing import Any
 
 from bench import pictures, tables
+from bench.norms import suite as norms
+from bench.norms import tables as norm_tables
 
 DOCS = Path(__file__).parents[1] / "docs"
 MARKERS = "<!-- bench:begin -->", "<!-- bench:end -->"
+NORMS = "<!-- norms:begin -->", "<!-- norms:end -->"
 
 
 def write(results: Sequence[Path], docs: Path = DOCS) -> None:
     """Rewrite the tables and pictures of docs/benchmarks.md from a run; other text is kept.
 
+    A run of norms, of other groups or of both rewrites what it has rows for.
     Peers that only the runs after the first have join its rows, with their ratios to normrnn in
     their own run: some take an hour to compile what others do at once.
     """
     data, *others = (json.loads(result.read_text(encoding="utf-8")) for result in results)
     for other in others:
         add_peers(data, other)
-    drawn = pictures.draw(data, docs / "pictures")
-    shown = "\n\n".join(f"![{caption}](pictures/{name})" for name, caption in drawn.items())
-    put_between(
-        MARKERS, f"{tables.markdown(data)}\n\n### Pictures\n\n{shown}", docs / "benchmarks.md"
-    )
+    page = docs / "benchmarks.md"
+    groups = {row["group"] for row in data["rows"]}
+    if groups & set(norms.GROUPS):
+        put_between(NORMS, norm_tables.markdown(data), page)
+    if groups - set(norms.GROUPS):
+        some = data | {"rows": [r for r in data["rows"] if r["group"] not in norms.GROUPS]}
+        drawn = pictures.draw(some, docs / "pictures")
+        shown = "\n\n".join(f"![{caption}](pictures/{name})" for name, caption in drawn.items())
+        put_between(MARKERS, f"{tables.markdown(some)}\n\n### Pictures\n\n{shown}", page)
 
 
 def add_peers(data: dict[str, Any], other: dict[str, Any]) -> None:

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 from bench import peers
+from bench.norms import suite as norms
 from bench.points import SHAPES, Point
+from bench.row import FORWARD, TAPE, TRAIN, UPDATE, Row
 from bench.update_points import UpdatePoint
 
-FORWARD, TAPE, TRAIN, UPDATE = "forward", "tape", "train", "update"
 # What scaling is shown against; compiling or oneDNN at every point takes long and adds little.
 SCALING_PEERS = ("normrnn", "torch", "jax", "onnxruntime", "openvino", "numpy")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One point, what to time there, and who takes part."""
-
-    group: str
-    point: Point | UpdatePoint
-    operations: tuple[str, ...]
-    contenders: dict[str, str]  # name: where it is defined
-    threads: int
 
 
 PUBLIC = [
@@ -104,7 +93,7 @@ def rows(threads: int, *, quick: bool, complete: bool) -> list[Row]:
     point = points["scaling H"][-1] if quick else THREADS_POINT
     for count in thread_counts(threads):
         listed.append(Row("scaling threads", point, (FORWARD, TRAIN), scaling, count))
-    return listed
+    return listed + norms.rows(threads, quick=quick)
 
 
 def thread_counts(most: int) -> list[int]:

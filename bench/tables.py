@@ -36,21 +36,36 @@ def markdown(data: dict[str, Any]) -> str:
 
 def header(data: dict[str, Any]) -> str:
     """Say where and with what it was measured, and how to read the tables."""
-    machine = data["machine"]
-    threads = machine["threads"]
-    peaks = machine["peaks"].get(str(threads), {})
-    found = [f"{name} {v}" for name, v in data["peers"].items() if is_version(v)]
-    missing = [f"{name}: {v}" for name, v in data["peers"].items() if not is_version(v)]
-    flops, bandwidth = (peaks.get(name, math.nan) / 1e9 for name in ("flops", "bandwidth"))
-    return (
-        f"{machine['date']}, {machine['cpu']}, {machine['cores']} cores, {machine['system']}; "
-        f"{threads} threads, target {machine['target']}, {machine['compiler']}, commit "
-        f"{machine['commit']}. Highest rates measured in the same run: {flops:.0f} GFLOP/s of "
-        f"float32 multiply-adds, {bandwidth:.0f} GB/s over a plain update's three streams.\n\n"
-        f"{', '.join(found)}." + (f" Absent: {'; '.join(missing)}." if missing else "") + "\n\n"
+    reading = (
         "Times are medians of normrnn's, U x inside. A peer's column says how many times as long "
         "it took; the best peer's is bold, and a dash says that it cannot do the row."
     )
+    return f"{measured_on(data)}\n\n{built_with(data)}\n\n{reading}"
+
+
+def measured_on(data: dict[str, Any]) -> str:
+    """Say on what it was measured, and what that can do at best."""
+    machine = data["machine"]
+    threads = machine["threads"]
+    peaks = machine["peaks"].get(str(threads), {})
+    rates = {
+        "flops": "GFLOP/s of float32 multiply-adds",
+        "bandwidth": "GB/s over a plain update's three streams",
+    }
+    reached = [f"{peaks[name] / 1e9:.0f} {unit}" for name, unit in rates.items() if name in peaks]
+    at_best = f" Highest rates measured in the same run: {', '.join(reached)}." if reached else ""
+    return (
+        f"{machine['date']}, {machine['cpu']}, {machine['cores']} cores, {machine['system']}; "
+        f"{threads} threads, target {machine['target']}, {machine['compiler']}, commit "
+        f"{machine['commit']}.{at_best}"
+    )
+
+
+def built_with(data: dict[str, Any]) -> str:
+    """List the versions, and who is absent."""
+    found = [f"{name} {v}" for name, v in data["peers"].items() if is_version(v)]
+    missing = [f"{name}: {v}" for name, v in data["peers"].items() if not is_version(v)]
+    return f"{', '.join(found)}." + (f" Absent: {'; '.join(missing)}." if missing else "")
 
 
 def is_version(told: str) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from bench.points import Array, assert_close
+
 SLOTS = {"sgd": 0, "adam": 2}  # arrays as large as the weights that a rule keeps
+NAMES = {"sgd": "SGD", "adam": "Adam"}
 
 
 class UpdatePoint(NamedTuple):
@@ -19,6 +22,26 @@ class UpdatePoint(NamedTuple):
     lr: float = 0.01
     decay: float = 0.1  # weight decay as PyTorch counts it: 2 λ
     check_finite: bool = True  # whether normrnn looks at the gradients first; no peer does
+    ours = "ours:UPDATE"
+    peaks = ("flops", "bandwidth")
+
+    @property
+    def title(self) -> str:
+        """The point as the tables name it."""
+        unchecked = "" if self.check_finite else ", check_finite=False"
+        return f"{NAMES[self.rule]} with L2, {self.size / 1e6:.0f} M weights{unchecked}"
+
+    def problem(self) -> UpdateProblem:
+        """Draw its arrays."""
+        return make_update_problem(self)
+
+    def work(self, _operation: str) -> dict[str, float]:
+        """Count what must move."""
+        return {"bytes": self.bytes}
+
+    def check(self, _operation: str, got: Array, expected: Array) -> None:
+        """Compare results."""
+        assert_close(got, expected)
 
     @property
     def streams(self) -> int:
@@ -36,8 +59,8 @@ class UpdateProblem:
     """One point with its arrays, which an update changes in place."""
 
     point: UpdatePoint
-    params: dict[str, np.ndarray[Any, Any]]
-    grads: dict[str, np.ndarray[Any, Any]]
+    params: dict[str, Array]
+    grads: dict[str, Array]
 
 
 def make_update_problem(point: UpdatePoint) -> UpdateProblem:

@@ -8,16 +8,17 @@ import sys
 import time
 import timeit
 import traceback
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from typing import Any
 
 from bench import peers
 from bench.peers.contract import Arrays, Call
-from bench.points import Point, assert_close, assert_close_but_for_kinks, make_problem
-from bench.update_points import UpdatePoint, make_update_problem
 
 SAMPLE = 1e-3  # seconds: shorter calls are timed several at once
 WARM_UP = 0.01  # seconds: threads wake, and caches hold the point again
 MOST_SAMPLES = 50  # of a turn
+FEWEST_PAIRS = 5  # of a turn, where one call is timed against another
 GLANCE = 5e-3  # seconds between looks at whether the threads sleep
 PATIENCE = 2.0  # seconds in which they have to: OpenBLAS's and ONNX Runtime's need about 0.1
 
@@ -46,20 +47,17 @@ class Engine:
         """Return the library's version."""
         return self.peer.version
 
-    def prepare(self, point: Point | UpdatePoint, operations: tuple[str, ...]) -> dict[str, float]:
+    def prepare(self, point: Any, operations: tuple[str, ...]) -> dict[str, float]:
         """Make ready, compare all results with normrnn's, and return rough seconds of each call."""
         self.calls.clear()  # frees the last point's arrays first
         missing = self.peer.lacks(point)
         if missing:
             raise UnableError(missing)
-        make = make_problem if isinstance(point, Point) else make_update_problem
-        calls = self.peer.prepare(make(point), self.threads)
+        calls = self.peer.prepare(point.problem(), self.threads)
         calls = {name: calls[name] for name in operations if name in calls}
-        if self.peer.name != "normrnn":
-            from bench.peers import ours
-
-            true = ours.SEQUENCE if isinstance(point, Point) else ours.UPDATE
-            check(point, calls, true.prepare(make(point), self.threads))
+        if self.peer.same and self.peer.name != "normrnn":
+            true = peers.load(point.ours)
+            check(point, calls, true.prepare(point.problem(), self.threads))
         self.estimates = {
             name: min(timeit.repeat(call.run, number=1, repeat=2)) for name, call in calls.items()
         }
@@ -67,29 +65,38 @@ class Engine:
         fall_asleep()
         return self.estimates
 
-    def turn(self, operation: str, seconds: float) -> list[float]:
-        """Time calls for about so many seconds, at least one, after a warm-up."""
-        timer = timeit.Timer(self.calls[operation].run)  # switches the garbage collector off
-        estimate = self.estimates[operation]
-        number = max(1, round(SAMPLE / estimate))
-        if estimate < seconds:
-            timer.timeit(max(1, round(WARM_UP / estimate)))
+    def turn(self, operations: Sequence[str], seconds: float) -> dict[str, list[float]]:
+        """Time calls for about so many seconds, each operation by turns, after a warm-up.
+
+        As many of one as of another, for what disturbs one call disturbs its neighbours, too; at
+        least one, or a few where they are to be compared.
+        """
+        fewest = FEWEST_PAIRS if len(operations) > 1 else 1
+        # A timer switches the garbage collector off.
+        timers = {name: timeit.Timer(self.calls[name].run) for name in operations}
+        numbers = {name: max(1, round(SAMPLE / self.estimates[name])) for name in operations}
+        for name, timer in timers.items():
+            if self.estimates[name] < seconds:
+                timer.timeit(max(1, round(WARM_UP / self.estimates[name])))
         end = time.perf_counter() + seconds
-        samples = [timer.timeit(number) / number]
-        while time.perf_counter() < end and len(samples) < MOST_SAMPLES:
-            samples.append(timer.timeit(number) / number)
+        samples: dict[str, list[float]] = {name: [] for name in operations}
+        for k in range(MOST_SAMPLES):
+            if k >= fewest and time.perf_counter() > end:
+                break
+            for name, timer in timers.items():
+                samples[name].append(timer.timeit(numbers[name]) / numbers[name])
         fall_asleep()
         return samples
 
-    def peaks(self) -> dict[str, float]:
-        """Measure float32 operations a second, and bytes a second over a plain update's streams."""
+    def peaks(self, names: Sequence[str]) -> dict[str, float]:
+        """Measure float32 operations a second, or bytes a second over a plain update's streams."""
         from normrnn import _core
 
-        threads = self.threads
-        return {
-            "flops": _core.fma_peak(True, threads),
-            "bandwidth": _core.stream_bandwidth(threads),
+        measure = {
+            "flops": lambda: _core.fma_peak(True, self.threads),
+            "bandwidth": lambda: _core.stream_bandwidth(self.threads),
         }
+        return {name: measure[name]() for name in names}
 
     def tape_bytes(self) -> int | None:
         """Return what normrnn's tape occupies, where the tape can tell (an attribute `nbytes`)."""
@@ -113,7 +120,7 @@ def fall_asleep() -> None:
         time.sleep(GLANCE)
 
 
-def check(point: Point | UpdatePoint, calls: dict[str, Call], true: dict[str, Call]) -> None:
+def check(point: Any, calls: dict[str, Call], true: dict[str, Call]) -> None:
     """Compare every result of a peer with normrnn's, element by element.
 
     Raises
@@ -123,17 +130,18 @@ def check(point: Point | UpdatePoint, calls: dict[str, Call], true: dict[str, Ca
     """
     for operation, call in calls.items():
         got, expected = (one.read(one.run()) for one in (call, true[operation]))
-        kinks = operation == "train" and isinstance(point, Point) and point.cell == "rnn_relu"
-        compare(operation, got, expected, kinks=kinks)
+        compare(operation, got, expected, point.check)
 
 
-def compare(operation: str, got: Arrays, expected: Arrays, *, kinks: bool = False) -> None:
-    """Compare arrays by name; `kinks` allows for units that rounding switches on or off."""
+def compare(
+    operation: str, got: Arrays, expected: Arrays, close: Callable[[str, Any, Any], None]
+) -> None:
+    """Compare arrays by name; `close` of operation, got and expected asserts that they agree."""
     if got.keys() != expected.keys():
         raise DiffersError(f"differs: {operation} gives {sorted(got)}, not {sorted(expected)}")
     for name, array in expected.items():
         try:
-            (assert_close_but_for_kinks if kinks else assert_close)(got[name], array)
+            close(operation, got[name], array)
         except AssertionError as error:
             details = " ".join(str(error).split())
             raise DiffersError(f"differs in {name} of {operation}: {details}") from error

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from bench import __main__ as command
-from bench import peers, pictures, report, run, suite, tables
+from bench import machine, peers, pictures, report, run, suite, tables
+from bench.norms import suite as norms
+from bench.norms import updates
 from bench.peers.contract import Peer
 from bench.points import GATES, Point
 from bench.update_points import UpdatePoint
@@ -56,7 +58,7 @@ def test_a_peer_agrees_with_the_core(place: str, points: list[Point | UpdatePoin
         estimates = engine.prepare(point, OPERATIONS)
         assert estimates
         for operation in estimates:
-            assert min(engine.turn(operation, seconds=1e-4)) > 0
+            assert min(engine.turn((operation,), seconds=1e-4)[operation]) > 0
 
 
 def test_the_first_peer_of_every_group_is_normrnn() -> None:
@@ -91,7 +93,7 @@ def test_what_a_peer_lacks_is_told() -> None:
 )
 def test_a_difference_is_told_with_its_array(got: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(DiffersError, match=message):
-        compare("train", got, {"dx": np.ones(3), "w": np.array([1.0, 2.0])})
+        compare("train", got, {"dx": np.ones(3), "w": np.array([1.0, 2.0])}, POINTS[0].check)
 
 
 def test_flops_and_tape_of_layers_and_directions() -> None:
@@ -131,6 +133,29 @@ def test_a_run_is_measured_in_processes_and_reported(
     assert data["machine"]["peaks"]["1"]["flops"] > 1e8
 
 
+def test_a_run_goes_on_where_it_ended(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "run.json"
+    options = ["--quick", "--peers", "numpy", "--threads", "1", "--repeats", "1", "--resume"]
+    options += ["--output", str(output)]
+    for _ in range(2):
+        assert command.main([*options, "--groups", "call"]) == 0
+    assert capfd.readouterr().out.count("] call: lstm") == 1
+    rows = json.loads(output.read_text())["rows"]
+    assert command.main([*options, "--groups", "matrices"]) == 0
+    both = json.loads(output.read_text())["rows"]
+    assert [row["results"] for row in both[: len(rows)]] == [row["results"] for row in rows]
+    assert [row["point"]["option"] for row in both[len(rows) :]] == list(updates.MATRICES)
+    for row in both[len(rows) :]:
+        cost, ours = row["cost"], row["results"]["normrnn"]
+        assert cost["samples"] == ours["samples"] == row["beside"]["samples"]
+        assert cost["q1"] <= cost["median"] <= cost["q3"]
+    monkeypatch.setattr(machine, "cpu_model", lambda: "another")
+    with pytest.raises(ValueError, match=r"run\.json: expected cpu another to go on, got "):
+        command.main([*options, "--groups", "call"])
+
+
 def test_rows_after_the_time_are_told(tmp_path: Path) -> None:
     rows = [row for row in suite.rows(1, quick=True, complete=False) if row.group == "update"]
     measured = run.Run(rows, None, 1, seconds=0, output=tmp_path / "r.json", threads=1)
@@ -139,8 +164,11 @@ def test_rows_after_the_time_are_told(tmp_path: Path) -> None:
     assert results["numpy"] == {"why": "not measured: the time was up"}
 
 
-def made_up() -> dict:
-    """Return a run in which normrnn is at half of the peak everywhere, and its peers below."""
+def made_up(*, of_norms: bool = False) -> dict:
+    """Return a run in which normrnn is at half of the peak everywhere, and its peers below.
+
+    Steps with norms take 1.1 times those without.
+    """
     data = {
         "machine": {
             "cpu": "A CPU",
@@ -161,14 +189,17 @@ def made_up() -> dict:
     }
     slower = {"normrnn": [1, 1], "torch": [1.5, 2.5], "numpy": [4] * 3}
     for row in suite.rows(2, quick=True, complete=False):
+        if (row.group in norms.GROUPS) != of_norms:
+            continue
         for operation in row.operations:
             peaks = data["machine"]["peaks"][str(row.threads)]
-            flops = getattr(row.point, "flops", 1e6) * run.FLOPS.get(operation, 1)
-            half = 2 * flops / peaks["flops"]
+            half = 2 * row.point.work(operation).get("flops", 1e6) / peaks["flops"]
             some = {n: [half * k for k in ks] for n, ks in slower.items() if n in row.contenders}
+            beside = [half / 1.1] * 2 if row.beside else []
             excuses = {"jax": "not installed (jax)"} if "jax" in row.contenders else {}
-            data["rows"].append(run.describe(row, operation, some, excuses, peaks))
-    data["rows"][1] |= {"tape_bytes": 3_000_000, "tape_bytes_needed": 2_000_000}
+            data["rows"].append(run.describe(row, operation, some, excuses, peaks, beside))
+    if not of_norms:
+        data["rows"][1] |= {"tape_bytes": 3_000_000, "tape_bytes_needed": 2_000_000}
     return data
 
 
@@ -193,6 +224,30 @@ def test_a_report_fills_its_part_and_keeps_the_rest(tmp_path: Path) -> None:
     for name in ("bench-peak.png", "bench-best.png", "bench-scaling.png"):
         assert f"(pictures/{name})" in text
         assert 20_000 < (tmp_path / "pictures" / name).stat().st_size < 600_000
+
+
+def test_a_report_of_norms_leaves_the_other_tables_alone(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    markers = report.MARKERS + report.NORMS
+    page.write_text("{}\nlast year\n{}\n{}\nthe year before\n{}".format(*markers), encoding="utf-8")
+    data = made_up(of_norms=True)
+    for row in data["rows"]:
+        if "bytes" in row:
+            row["bandwidth"] *= row["bytes"] / 5e4  # a fourth of streaming
+    result = tmp_path / "run.json"
+    run.save(data, result)
+    report.write([result], tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert "last year" in text
+    assert "the year before" not in text
+    assert "| dropout | at most 1.15 | 43 of 43 | 1.10 | 1.10 |" in text
+    assert "| `AR and TAR` | **1.10** | **1.10** | **1.10** | **1.10** |" in text
+    assert "| `Omega` | 1.10 | 1.10 |  |  |" in text
+    assert "| `AR and TAR` | 2.00 | 2.00 | 2.00 | 2.00 |" in text
+    assert "| update, each weight | at least 92% | 0 of 55 | 25% | 25% |" in text
+    assert "The same step twice, as a measure of the noise: 1.10 to 1.10, median 1.10." in text
+    for title in ("Clipped gradients", "Groups of weights", "Penalties of matrices", "Monitor"):
+        assert f"### {title}" in text
 
 
 def test_a_peer_joins_with_the_ratios_of_its_own_run() -> None:
@@ -222,7 +277,7 @@ def test_a_page_without_its_markers_is_refused(text: str, tmp_path: Path) -> Non
 
 def test_the_page_has_its_markers() -> None:
     text = (report.DOCS / "benchmarks.md").read_text(encoding="utf-8")
-    assert [text.count(marker) for marker in report.MARKERS] == [1, 1]
+    assert [text.count(marker) for marker in report.MARKERS + report.NORMS] == [1, 1, 1, 1]
 
 
 def test_every_peer_has_a_style_and_a_contract() -> None:

@@ -33,6 +33,21 @@ UPDATE = {
     "torch-foreach": "torch_update:FOREACH",
     "numpy": "numpy_update:PEER",
 }
+# For what holds a network in check: see bench/norms.
+STEPS = {"normrnn": "our_norms:STEPS", "torch": "torch_norms:PEER"}
+UPDATES = {
+    "normrnn": "our_norms:UPDATES",
+    "torch": "torch_penalties:PEER",
+    "torch-parametrized": "torch_held:PEER",
+}
+MONITOR = {"normrnn": "our_norms:MONITOR", "torch": "torch_monitor:PEER"}
+# Where torch.nn.utils.parametrizations has another remedy for the same ill.
+INSTEAD = {
+    "SoftOrthogonality": "orthogonal",
+    "SpectralNorm": "spectral_norm",
+    "SpectralCap": "spectral_norm",
+    "UnitNorm, rows": "weight_norm",
+}
 
 
 class NotInstalledError(ImportError):

@@ -40,17 +40,22 @@ class Peer:
     name, version : str
         As the tables tell them.
     prepare : callable
-        Takes a `Problem` (or an `UpdateProblem`) and the number of threads; returns the calls that
-        the library has, by operation: "forward" (inference), "tape" (a forward pass that keeps what
-        back-propagation needs), "train" (forward + backward), or "update".
+        Takes what the point's ``problem()`` returns and the number of threads; returns the calls
+        that the library has, by operation: "forward" (inference), "tape" (a forward pass that keeps
+        what back-propagation needs), "train" (forward + backward), "update", or "step" (a training
+        step or an update with what the row is about) and "plain" (the same without it).
     lacks : callable
         Takes a point and says in a few words what of it the library cannot do, or None.
+    same : bool
+        Whether its results are to be normrnn's. Where a library has another remedy for the same
+        ill, `prepare` checks that the remedy works.
     """
 
     name: str
     version: str
     prepare: Callable[[Any, int], dict[str, Call]]
     lacks: Callable[[Any], str | None] = lambda _: None
+    same: bool = True
 
 
 def weights_of(params: Arrays, suffix: str) -> tuple[NDArray[Any], ...]:
