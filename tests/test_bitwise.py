@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import normrnn as nr
-from normrnn import _core
+from normrnn import _core, reference
 from runs import outcome
 from strategies import Problem, ProblemArrays, alone, by_sequences, by_units
 
@@ -127,3 +127,25 @@ def test_every_cell_and_plan(make: Callable[[str], Problem], dtype: str, cell: s
     case.check((THREADS[i % 5], (3 * i + i // 10) % 10, OFFSETS[i % 4]) for i in range(20))
     for offset in OFFSETS:
         case.check_without_tape(offset)
+
+
+@pytest.mark.parametrize("precision", [None, "bfloat16"])
+@pytest.mark.parametrize("cell", ["rnn_tanh", "gru", "lstm", "lstm_ln"])
+def test_products_in_pieces(cell: str, precision: str | None) -> None:
+    """Sums of many terms wait in the cache between pieces, where a tile has enough rows."""
+    inputs, hidden, sequences = 900, 840, slice(3, 5)  # deep for both, also in pairs
+    rng = np.random.default_rng(0)
+    params = nr.init_params(cell, inputs if precision is None else 4 * inputs, hidden)
+    x = rng.standard_normal((2, 20, params["weight_ih_l0"].shape[1]), np.float32)
+    dy = rng.standard_normal((2, 20, hidden), np.float32)
+    found = []
+    for part in (slice(None), sequences):
+        out = nr.forward(cell, x[:, part], params, precision=precision)
+        found.append((out.y, nr.backward(out.tape, dy[:, part]).x))
+    for whole, few in zip(*found, strict=True):
+        assert whole[:, sequences].tobytes() == few.tobytes()
+    if precision is None:  # sums of 2000 terms of order 1 / 40, a few ulp of float32 each
+        expected = reference.forward(cell, x, params)
+        np.testing.assert_allclose(found[0][0], expected.y, atol=2e-5)
+        dx = reference.backward(expected.tape, dy).x
+        np.testing.assert_allclose(found[0][1], dx, atol=2e-5 * float(np.abs(dx).max()))

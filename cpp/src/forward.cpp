@@ -15,8 +15,7 @@ void take_input(const ForwardCall<T>& call, Tape<T>& tape, int lanes) {
   const int64_t width = call.shape.input, rows = tape.schedule.rows();
   const int64_t ld = padded_row<T>(width, lanes);
   tape.x_mask = input_mask<T>(call.dropout, tape.schedule, width, call.threads);
-  const bool in_place = !call.need_grad && !tape.x_mask.view.bits && tape.schedule.slot.empty() &&
-                        width * int64_t(sizeof(T)) % 1024 != 0;
+  const bool in_place = !call.need_grad && !tape.x_mask.view.bits && tape.schedule.slot.empty();
   if (in_place) {
     tape.x = {call.x, width, nullptr};
     return;

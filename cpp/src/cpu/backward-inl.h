@@ -135,26 +135,67 @@ bool follow_above(const LayerBackward<T, E>& op, const Clock& clock, int64_t fir
   if (!worker.await(op.times - first)) return false;
   const MatMul<T, E>& product = *op.above;
   const int64_t begin = clock.begin(first), end = clock.begin(last) + clock.rows(last);
-  for (int64_t p = 0; p * kDenseWidth<T> < product.columns; ++p) {
-    matmul_panel(product, begin, end, p);
-    if (worker.cancelled((end - begin) * product.segment[0].k * kDenseWidth<T>)) return false;
-  }
-  return true;
+  const int64_t panels = (product.columns + kDenseWidth<T> - 1) / kDenseWidth<T>;
+  return matmul_tiles(product, {begin, end}, {0, panels}, worker);
 }
 
-// Steps run against the recursion; `before` below is the step after in time, done just before.
-// Rows that only begin here (their sequence ends at this step) have no product; rows whose sequence
-// began at the step before leave their product in d_state, as dL/d initial state.
+// The sequences that a step works on: those that run on from the step after in time, done just
+// before; those that only begin here, for they end at this step, which have no product; those that
+// began at the step after, whose product is part of dL/d initial state.
+enum StepPart : int { kRunning, kBeginning, kEnding, kStepParts };
+
+NORMRNN_INLINE Range rows_of(StepPart part, const Clock& clock, int64_t step, Range share) {
+  const int64_t now = clock.rows(step), before = clock.rows(step + 1);
+  if (part == kRunning) return overlap(share, {0, min_of(now, before)});
+  return overlap(share, part == kBeginning ? Range{before, now} : Range{now, before});
+}
+
+// The products of one part of a step and what follows from them. recurrent: dL/d(W h), [N, ld].
+template <class Cell, class T, class E>
+bool backward_tiles(const LayerBackward<T, E>& op, const E* recurrent, int64_t ld, StepPart part,
+                    Range rows, Range own, const Clock& clock, int64_t step, Worker& worker) {
+  const int64_t panels = (op.hidden + kDenseWidth<T> - 1) / kDenseWidth<T>;
+  const int64_t depth = part == kBeginning ? 0 : Products<Cell>::kGates * op.gate_operands;
+  alignas(64) T zeros[NORMRNN_ACCUMULATORS * kLanes<T>] = {};
+  const bool extras = op.masks.any || op.terms.any;
+  const auto operands = [&](int64_t r, int64_t p, Segment<E>* at) {
+    if (part == kBeginning) return void(at[0] = {});
+    at[0] = {recurrent + (clock.begin(step + 1) + r) * ld, ld, depth,
+             op.recurrent + p * depth * kDenseWidth<T>};
+  };
+  const auto start = [&](int64_t r, int64_t count, int64_t p, int64_t at_once) {
+    for (int64_t j = 0; j < at_once; ++j) {
+      prefetch_step<Cell>(op, clock, step - 1, r, r + count, p + j);
+    }
+    return Start<T>{zeros, 0};
+  };
+  const auto done = [&](const T* tile, int64_t r, int64_t count, int64_t p, int64_t at_once) {
+    for (int64_t j = 0; j < at_once; ++j) {
+      const T* product = tile + j * count * kDenseWidth<T>;
+      if (part != kBeginning && op.terms.products) {
+        keep_products(op, product, count, p + j, panels, clock.begin(step + 1) + r, r);
+      }
+      if (part == kEnding) {
+        add_to_d_state(op, product, count, p + j, r);
+      } else if (extras) {
+        backward_epilogue<Cell, true>(op, product, count, p + j, panels, r, clock, step);
+      } else {
+        backward_epilogue<Cell, false>(op, product, count, p + j, panels, r, clock, step);
+      }
+    }
+    return !worker.cancelled(count * at_once * depth * kDenseWidth<T>);
+  };
+  const Tiles<T, E, kDenseRows, 1, 0, kDenseSets> tiles{rows, own, 1};
+  return tiles.run(depth, operands, start, done);
+}
+
 template <class Cell, class T, class E>
 void layer_backward(const LayerBackward<T, E>& op, Worker& worker) {
   const int64_t panels = (op.hidden + kDenseWidth<T> - 1) / kDenseWidth<T>;
   const Clock clock{op.offset, op.times, op.reverse};
   const Share share = share_of(worker, op.row_begin, op.batch, panels);
-  const int64_t depth = Cell::kGates * op.gate_operands;
-  const bool extras = op.masks.any || op.terms.any;
-  alignas(64) T tile[NORMRNN_ACCUMULATORS * kLanes<T>];
-  alignas(64) T zeros[NORMRNN_ACCUMULATORS * kLanes<T>] = {};
 
+  const E* recurrent = op.operands + Cell::kSplit * op.gate_operands;
   int64_t followed = op.times;  // first of the steps whose dy is there
   for (int64_t step = op.times - 1; step >= -1; --step) {
     if (op.pace == Pace::kFollow && step >= 0 && step < followed) {
@@ -162,44 +203,13 @@ void layer_backward(const LayerBackward<T, E>& op, Worker& worker) {
       for (followed = step; followed > 0 && rows < op.above_rows;) rows += clock.rows(--followed);
       if (!follow_above(op, clock, followed, step, worker)) return;
     }
-    const int64_t now = clock.rows(step), before = clock.rows(step + 1);
-    const Range parts[3] = {overlap(share.rows, {0, min_of(now, before)}),  // running
-                            overlap(share.rows, {before, now}),             // beginning
-                            overlap(share.rows, {now, before})};            // ending
-    for (int part = 0; part < 3; ++part) {
-      const auto [begin, end] = parts[part];
-      if (begin >= end) continue;
-      const int64_t height = even_height(end - begin, kDenseRows);
-      for (int64_t p = share.panels.begin, count; p < share.panels.end; p += count) {
-        count = panels_at_once(end - begin, height, kDenseSets, share.panels.end - p);
-        for (int64_t r = begin, slice = 0; r < end; r += height, ++slice) {
-          const int64_t rows = min_of(height, end - r);
-          for (int64_t j = 0; j < count; ++j) {
-            prefetch_step<Cell>(op, clock, step - 1, r, r + rows, p + j);
-          }
-          Segment<E> product{};
-          if (part != 1) {
-            product = {op.operands + (clock.begin(step + 1) + r) * op.operands_ld +
-                           Cell::kSplit * op.gate_operands,
-                       op.operands_ld, depth, op.recurrent + p * depth * kDenseWidth<T>};
-          }
-          step_tile_of<T, E, kDenseRows, 1, 0, kDenseSets>(rows, count, {zeros, 0}, nullptr, 0,
-                                                           product, slice, tile);
-          for (int64_t j = 0; j < count; ++j) {
-            const T* own = tile + j * rows * kDenseWidth<T>;
-            if (part != 1 && op.terms.products) {
-              keep_products(op, own, rows, p + j, panels, clock.begin(step + 1) + r, r);
-            }
-            if (part == 2) {
-              add_to_d_state(op, own, rows, p + j, r);
-            } else if (extras) {
-              backward_epilogue<Cell, true>(op, own, rows, p + j, panels, r, clock, step);
-            } else {
-              backward_epilogue<Cell, false>(op, own, rows, p + j, panels, r, clock, step);
-            }
-          }
-          if (worker.cancelled(rows * count * depth * kDenseWidth<T>)) return;
-        }
+    for (int i = 0; i < kStepParts; ++i) {
+      const StepPart part = StepPart(i);
+      const Range rows = rows_of(part, clock, step, share.rows);
+      if (rows.begin >= rows.end) continue;
+      if (!backward_tiles<Cell>(op, recurrent, op.operands_ld, part, rows, share.panels, clock,
+                                step, worker)) {
+        return;
       }
     }
     if (!op.row_begin && !worker.barrier()) return;

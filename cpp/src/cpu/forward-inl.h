@@ -98,47 +98,68 @@ void forward_epilogue(const LayerForward<T, E>& op, const T* tile, int64_t rows,
   }
 }
 
+// Asks for the lines that forward_epilogue will write, before the product: a store waits for them.
+template <class Cell, class T, class E>
+NORMRNN_INLINE void prefetch_written(const LayerForward<T, E>& op, const int64_t* next_block,
+                                     int64_t first_row, int64_t r, int64_t rows, int64_t unit,
+                                     int64_t units) {
+  const auto fetch = [&](const T* at) __attribute__((always_inline)) {
+    const char* line = reinterpret_cast<const char*>(at + unit);
+    for (int64_t i = 0; i < units * int64_t(sizeof(T)); i += 64) __builtin_prefetch(line + i, 1, 3);
+  };
+  for (int64_t m = r; m < r + rows; ++m) {
+    const int64_t i = first_row + m;
+    if (op.y.data) fetch(op.y.data + (op.y.slot ? op.y.slot[i] : i) * op.y.ld);
+    for (int s = 0; s < Cell::kStates; ++s) {
+      fetch(op.state[s] + (next_block[s] + m) * op.state_ld);
+    }
+  }
+}
+
 // op.input_product = bias + U x for `rows` packed rows from first_row on, this worker's panels.
 template <class Cell, class T, class E>
 bool input_products(const LayerForward<T, E>& op, Range panels, int64_t first_row, int64_t rows,
                     Worker& worker) {
   using L = Layout<Cell>;
-  constexpr int kWidth = L::template kWidth<T>;
-  alignas(64) T tile[L::kRows * kWidth];
-  for (int64_t p = panels.begin; p < panels.end; ++p) {
-    const int64_t height = even_height(rows, L::kRows);
-    for (int64_t r = 0, slice = 0; r < rows; r += height, ++slice) {
-      const int64_t count = min_of(height, rows - r);
-      Segment<E> input[kMaxSegments];
-      int64_t depth = 0;
-      for (int s = 0; s < op.segments; ++s) {
-        input[s] = op.input[s];
-        input[s].a += (first_row + r) * input[s].ld;
-        input[s].b += p * input[s].k * Cell::kGates * L::template kPanel<T>;
-        depth += input[s].k;
-      }
-      step_tile_of<T, E, L::kRows, Cell::kGates, Cell::kSplit, L::kUnits>(
-          count, 1, {op.bias + p * kWidth, 0}, input, op.segments, {}, slice, tile);
-      for (int64_t m = 0; m < count; ++m) {
-        T* out = op.input_product + (r + m) * op.product_ld + p * kWidth;
-        for (int v = 0; v < kWidth; v += kLanes<T>) store(out + v, load(tile + m * kWidth + v));
-      }
-      if (worker.cancelled(count * depth * kWidth)) return false;
+  constexpr int kPanel = L::template kPanel<T>, kWidth = L::template kWidth<T>;
+  int64_t depth = 0;
+  for (int s = 0; s < op.segments; ++s) depth += op.input[s].k;
+  const auto operands = [&](int64_t r, int64_t p, Segment<E>* at) {
+    for (int s = 0; s < op.segments; ++s) {
+      at[s] = op.input[s];
+      at[s].a += (first_row + r) * at[s].ld;
+      at[s].b += p * at[s].k * Cell::kGates * kPanel;
     }
-  }
-  return true;
+    at[op.segments] = {};
+  };
+  const auto start = [&](int64_t, int64_t, int64_t p, int64_t) {
+    return Start<T>{op.bias + p * kWidth, 0};
+  };
+  const auto done = [&](const T* tile, int64_t r, int64_t count, int64_t p, int64_t at_once) {
+    for (int64_t j = 0; j < at_once; ++j) {
+      for (int64_t m = 0; m < count; ++m) {
+        T* out = op.input_product + (r + m) * op.product_ld + (p + j) * kWidth;
+        const T* row = tile + (j * count + m) * kWidth;
+        for (int v = 0; v < kWidth; v += kLanes<T>) store(out + v, load(row + v));
+      }
+    }
+    return !worker.cancelled(count * at_once * depth * kWidth);
+  };
+  const Tiles<T, E, L::kRows, Cell::kGates, Cell::kSplit, L::kUnits> tiles{
+      {0, rows}, panels, op.segments + 1};
+  return tiles.run(depth, operands, start, done);
 }
 
 template <class Cell, class T, class E>
 void layer_forward(const LayerForward<T, E>& op, Worker& worker) {
   using L = Layout<Cell>;
   constexpr int kPanel = L::template kPanel<T>, kWidth = L::template kWidth<T>;
-  constexpr int kSets = L::kAll * L::kUnits;
   const int64_t panels = (op.hidden + kPanel - 1) / kPanel;
   const Clock clock{op.offset, op.times, op.reverse};
   const Share share = share_of(worker, op.row_begin, op.batch, panels);
+  const auto epilogue =
+      op.masks.any ? forward_epilogue<Cell, true, T, E> : forward_epilogue<Cell, false, T, E>;
   const bool ahead_of_steps = op.input_product && share.rows.end - share.rows.begin == op.batch;
-  alignas(64) T tile[NORMRNN_ACCUMULATORS * kLanes<T>];
   const int segments = ahead_of_steps ? 0 : op.segments;
   const int64_t recurrent_k = cpu::operands_of<E>(op.hidden);
   int64_t depth = recurrent_k;
@@ -167,40 +188,36 @@ void layer_forward(const LayerForward<T, E>& op, Worker& worker) {
         prev_block[s] = part == 0 ? state_block(op, clock, s, step - 1) : 0;
         next_block[s] = state_block(op, clock, s, step);
       }
-      const int64_t height = even_height(end - begin, L::kRows);
-      for (int64_t p = share.panels.begin, count; p < share.panels.end; p += count) {
-        count = panels_at_once(end - begin, height, kSets, share.panels.end - p);
-        for (int64_t r = begin, slice = 0; r < end; r += height, ++slice) {
-          const int64_t rows = min_of(height, end - r);
-          const int64_t packed_row = clock.begin(step) + r;
-          Start<T> start{op.bias + p * kWidth, 0};
-          if (ahead_of_steps) {
-            start = {op.input_product + (packed_row - chunk_row) * op.product_ld + p * kWidth,
-                     op.product_ld};
-          }
-          Segment<E> input[kMaxSegments];
-          for (int s = 0; s < segments; ++s) {
-            input[s] = op.input[s];
-            input[s].a += packed_row * input[s].ld;
-            input[s].b += p * input[s].k * Cell::kGates * kPanel;
-          }
-          const Segment<E> recurrent{op.h + (prev_block[0] + r) * op.h_ld, op.h_ld, recurrent_k,
-                                     op.recurrent + p * recurrent_k * Cell::kGates * kPanel};
-          step_tile_of<T, E, L::kRows, Cell::kGates, Cell::kSplit, L::kUnits>(
-              rows, count, start, input, segments, recurrent, slice, tile);
-          int64_t prev_row[Cell::kStates], next_row[Cell::kStates];
-          for (int s = 0; s < Cell::kStates; ++s) {
-            prev_row[s] = prev_block[s] + r;
-            next_row[s] = next_block[s] + r;
-          }
-          for (int64_t j = 0; j < count; ++j) {
-            const auto epilogue = op.masks.any ? forward_epilogue<Cell, true, T, E>
-                                               : forward_epilogue<Cell, false, T, E>;
-            epilogue(op, tile + j * rows * kWidth, rows, p + j, prev_row, next_row, packed_row, r);
-          }
-          if (worker.cancelled(rows * count * depth * kWidth)) return;
+      const int64_t first_row = clock.begin(step);
+      const auto operands = [&](int64_t r, int64_t p, Segment<E>* at) {
+        for (int s = 0; s < segments; ++s) {
+          at[s] = op.input[s];
+          at[s].a += (first_row + r) * at[s].ld;
+          at[s].b += p * at[s].k * Cell::kGates * kPanel;
         }
-      }
+        at[segments] = {op.h + (prev_block[0] + r) * op.h_ld, op.h_ld, recurrent_k,
+                        op.recurrent + p * recurrent_k * Cell::kGates * kPanel};
+      };
+      const auto start = [&](int64_t r, int64_t rows, int64_t p, int64_t count) {
+        prefetch_written<Cell>(op, next_block, first_row, r, rows, p * kPanel, count * kPanel);
+        if (!ahead_of_steps) return Start<T>{op.bias + p * kWidth, 0};
+        const int64_t row = first_row + r - chunk_row;
+        return Start<T>{op.input_product + row * op.product_ld + p * kWidth, op.product_ld};
+      };
+      const auto done = [&](const T* tile, int64_t r, int64_t rows, int64_t p, int64_t count) {
+        int64_t prev_row[Cell::kStates], next_row[Cell::kStates];
+        for (int s = 0; s < Cell::kStates; ++s) {
+          prev_row[s] = prev_block[s] + r;
+          next_row[s] = next_block[s] + r;
+        }
+        for (int64_t j = 0; j < count; ++j) {
+          epilogue(op, tile + j * rows * kWidth, rows, p + j, prev_row, next_row, first_row + r, r);
+        }
+        return !worker.cancelled(rows * count * depth * kWidth);
+      };
+      const Tiles<T, E, L::kRows, Cell::kGates, Cell::kSplit, L::kUnits> tiles{
+          {begin, end}, share.panels, segments + 1};
+      if (!tiles.run(depth, operands, start, done)) return;
     }
     if (!op.row_begin && !worker.barrier()) return;
     if (op.pace == Pace::kLead) worker.publish(step + 1);

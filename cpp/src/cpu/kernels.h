@@ -38,7 +38,8 @@ struct Segment {
   const E* a = nullptr;  // [rows, k], unit stride along k
   int64_t ld = 0;
   int64_t k = 0;
-  const E* b = nullptr;  // panels, each [k, panel width]
+  const E* b = nullptr;     // panels, each [k, panel width]
+  const E* next = nullptr;  // to fetch ahead meanwhile; null: the panel behind b
 };
 
 // Which elements of a matrix of rows are kept, and what those are multiplied by. Bit j of a row is

@@ -36,10 +36,6 @@ struct Clock {
   }
 };
 
-struct Range {
-  int64_t begin, end;
-};
-
 // A worker's share of rows and panels.
 struct Share {
   Range rows, panels;

@@ -95,49 +95,19 @@ void layernorm_backward(const LayerBackward<T, E>& op, Worker& worker) {
   const int64_t panels = (op.hidden + kDenseWidth<T> - 1) / kDenseWidth<T>;
   const Clock clock{op.offset, op.times, op.reverse};
   const Share share = share_of(worker, op.row_begin, op.batch, panels);
-  const int64_t depth = P::kGates * op.gate_operands;
   T* d_inner = op.norm_rows + worker.rank() * op.norm_rows_ld;
-  alignas(64) T tile[NORMRNN_ACCUMULATORS * kLanes<T>];
-  alignas(64) T zeros[NORMRNN_ACCUMULATORS * kLanes<T>] = {};
 
   for (int64_t step = op.times - 1; step >= -1; --step) {
-    const int64_t now = clock.rows(step), before = clock.rows(step + 1);
-    const Range parts[3] = {overlap(share.rows, {0, min_of(now, before)}),  // running
-                            overlap(share.rows, {before, now}),             // beginning
-                            overlap(share.rows, {now, before})};            // ending
-    for (int part = 0; part < 3; ++part) {
-      const auto [begin, end] = parts[part];
-      if (begin >= end) continue;
-      const int64_t height = even_height(end - begin, kDenseRows);
-      for (int64_t p = 0, count; p < panels; p += count) {
-        count = panels_at_once(end - begin, height, kDenseSets, panels - p);
-        for (int64_t r = begin, slice = 0; r < end; r += height, ++slice) {
-          const int64_t rows = min_of(height, end - r);
-          for (int64_t j = 0; j < count; ++j) {
-            prefetch_step<Cell>(op, clock, step - 1, r, r + rows, p + j);
-          }
-          Segment<E> product{};
-          if (part != 1) {
-            product = {op.rec_operands + (clock.begin(step + 1) + r) * op.rec_operands_ld,
-                       op.rec_operands_ld, depth, op.recurrent + p * depth * kDenseWidth<T>};
-          }
-          step_tile_of<T, E, kDenseRows, 1, 0, kDenseSets>(rows, count, {zeros, 0}, nullptr, 0,
-                                                           product, slice, tile);
-          for (int64_t j = 0; j < count; ++j) {
-            const T* own = tile + j * rows * kDenseWidth<T>;
-            if (part == 2) {
-              add_to_d_state(op, own, rows, p + j, r);
-            } else if (op.masks.any || op.terms.any) {
-              backward_epilogue<Cell, true>(op, own, rows, p + j, panels, r, clock, step);
-            } else {
-              backward_epilogue<Cell, false>(op, own, rows, p + j, panels, r, clock, step);
-            }
-          }
-          if (worker.cancelled(rows * count * depth * kDenseWidth<T>)) return;
-        }
+    for (int i = 0; i < kStepParts; ++i) {
+      const StepPart part = StepPart(i);
+      const Range rows = rows_of(part, clock, step, share.rows);
+      if (rows.begin >= rows.end) continue;
+      if (!backward_tiles<Cell>(op, op.rec_operands, op.rec_operands_ld, part, rows, {0, panels},
+                                clock, step, worker)) {
+        return;
       }
-      if (part == 2) continue;
-      for (int64_t r = begin; r < end; ++r) {
+      if (part == kEnding) continue;
+      for (int64_t r = rows.begin; r < rows.end; ++r) {
         const int64_t i = clock.begin(step) + r;
         if constexpr (kNormsState<Cell>) {
           const bool begins = r >= clock.rows(step - 1);

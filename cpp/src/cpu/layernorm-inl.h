@@ -70,40 +70,36 @@ bool gate_products(const Segment<E>* segment, int segments, int64_t rows, int64_
   using L = Layout<Cell>;
   constexpr int kL = kLanes<T>, kPanel = L::template kPanel<T>, kWidth = Cell::kGates * kPanel;
   constexpr int kSets = Cell::kGates * L::kUnits, kRows = tile_rows(kSets);
-  const int64_t panels = (hidden + kPanel - 1) / kPanel, height = even_height(rows, kRows);
-  alignas(64) T tile[NORMRNN_ACCUMULATORS * kL];
+  const int64_t panels = (hidden + kPanel - 1) / kPanel;
   alignas(64) T zeros[NORMRNN_ACCUMULATORS * kL] = {};
   int64_t depth = 0;
   for (int s = 0; s < segments; ++s) depth += segment[s].k;
-  for (int64_t p = 0, count; p < panels; p += count) {
-    count = panels_at_once(rows, height, kSets, panels - p);
-    for (int64_t r = 0, slice = 0; r < rows; r += height, ++slice) {
-      const int64_t most = min_of(height, rows - r);
-      Segment<E> at[kMaxSegments];
-      for (int s = 0; s < segments; ++s) {
-        at[s] = segment[s];
-        at[s].a += r * at[s].ld;
-        at[s].b += p * at[s].k * kWidth;
-      }
-      step_tile_of<T, E, kRows, Cell::kGates, 0, L::kUnits>(
-          most, count, {zeros, 0}, at, segments - 1, at[segments - 1], slice, tile);
-      for (int64_t j = 0; j < count; ++j) {
-        for (int v = 0; v < L::kUnits; ++v) {
-          const int64_t unit = (p + j) * kPanel + v * kL;
-          const int n = int(min_of(kL, hidden - unit));
-          if (n <= 0) break;
-          for (int64_t m = 0; m < most; ++m) {
-            const T* from = tile + (j * most + m) * kWidth + v * kL;
-            for (int g = 0; g < Cell::kGates; ++g) {
-              store_n(out + (r + m) * ld + g * hidden + unit, load(from + g * kPanel), n);
-            }
+  const auto operands = [&](int64_t r, int64_t p, Segment<E>* at) {
+    for (int s = 0; s < segments; ++s) {
+      at[s] = segment[s];
+      at[s].a += r * at[s].ld;
+      at[s].b += p * at[s].k * kWidth;
+    }
+  };
+  const auto start = [&](int64_t, int64_t, int64_t, int64_t) { return Start<T>{zeros, 0}; };
+  const auto done = [&](const T* tile, int64_t r, int64_t count, int64_t p, int64_t at_once) {
+    for (int64_t j = 0; j < at_once; ++j) {
+      for (int v = 0; v < L::kUnits; ++v) {
+        const int64_t unit = (p + j) * kPanel + v * kL;
+        const int n = int(min_of(kL, hidden - unit));
+        if (n <= 0) break;
+        for (int64_t m = 0; m < count; ++m) {
+          const T* from = tile + (j * count + m) * kWidth + v * kL;
+          for (int g = 0; g < Cell::kGates; ++g) {
+            store_n(out + (r + m) * ld + g * hidden + unit, load(from + g * kPanel), n);
           }
         }
       }
-      if (worker.cancelled(most * count * depth * kWidth)) return false;
     }
-  }
-  return true;
+    return !worker.cancelled(count * at_once * depth * kWidth);
+  };
+  const Tiles<T, E, kRows, Cell::kGates, 0, L::kUnits> tiles{{0, rows}, {0, panels}, segments};
+  return tiles.run(depth, operands, start, done);
 }
 
 // U x and its moments for packed rows [begin, end), of which `first` is at row 0 of the norm.

@@ -13,35 +13,43 @@ template <class T>
 constexpr int kDenseWidth = kDenseSets * kLanes<T>;
 constexpr int kDenseRows = tile_rows(kDenseSets);
 
-// Rows [begin, end) of c, panel p.
+// Rows and panels of c.
 template <class T, class E>
-void matmul_panel(const MatMul<T, E>& op, int64_t begin, int64_t end, int64_t p) {
+bool matmul_tiles(const MatMul<T, E>& op, Range rows, Range panels, Worker& worker) {
   constexpr int kW = kDenseWidth<T>;
-  const int64_t first = p * kW, count = min_of(kW, op.columns - first);
-  alignas(64) T tile[kDenseRows * kW];
-  alignas(64) T start[kW] = {};
-  if (op.bias) {
-    for (int64_t n = 0; n < count; ++n) start[n] = op.bias[first + n];
-  }
-  const int64_t height = even_height(end - begin, kDenseRows);
-  for (int64_t i = begin, slice = 0; i < end; i += height, ++slice) {
-    const int64_t rows = min_of(height, end - i);
-    Segment<E> at[kMaxSegments];
+  int64_t depth = 0;
+  for (int s = 0; s < op.segments; ++s) depth += op.segment[s].k;
+  constexpr int kMost = NORMRNN_ACCUMULATORS * kLanes<T>;  // columns of the widest tile
+  alignas(64) T bias[kMost] = {};
+  const auto operands = [&](int64_t r, int64_t p, Segment<E>* at) {
     for (int s = 0; s < op.segments; ++s) {
       at[s] = op.segment[s];
-      at[s].a += i * at[s].ld;
+      at[s].a += r * at[s].ld;
       at[s].b += p * at[s].k * kW;
     }
-    step_tile_of<T, E, kDenseRows, 1, 0, kDenseSets>(rows, 1, {start, 0}, at, op.segments - 1,
-                                                     at[op.segments - 1], slice, tile);
-    for (int64_t m = 0; m < rows; ++m) {
-      T* c = op.c.data + (op.c.slot ? op.c.slot[i + m] : i + m) * op.c.ld + first;
-      for (int v = 0; v < kDenseSets; ++v) {
-        const int n = int(count) - v * kLanes<T>;
-        if (n > 0) store_n(c + v * kLanes<T>, load(tile + m * kW + v * kLanes<T>), n);
+  };
+  const auto start = [&](int64_t, int64_t, int64_t p, int64_t) {
+    for (int64_t n = 0; op.bias && n < min_of(kMost, op.columns - p * kW); ++n) {
+      bias[n] = op.bias[p * kW + n];
+    }
+    return Start<T>{bias, 0};
+  };
+  const auto done = [&](const T* tile, int64_t r, int64_t count, int64_t p, int64_t at_once) {
+    for (int64_t j = 0; j < at_once; ++j) {
+      const int64_t first = (p + j) * kW;
+      for (int64_t m = 0; m < count; ++m) {
+        T* c = op.c.data + (op.c.slot ? op.c.slot[r + m] : r + m) * op.c.ld + first;
+        for (int v = 0; v < kDenseSets; ++v) {
+          const int n = int(op.columns - first) - v * kLanes<T>;
+          const T* at = tile + (j * count + m) * kW + v * kLanes<T>;
+          if (n > 0) store_n(c + v * kLanes<T>, load(at), n);
+        }
       }
     }
-  }
+    return !worker.cancelled(count * at_once * depth * kW);
+  };
+  const Tiles<T, E, kDenseRows, 1, 0, kDenseSets> tiles{rows, panels, op.segments};
+  return tiles.run(depth, operands, start, done);
 }
 
 // Tasks are groups of rows, large enough to use each panel of b several times, times groups of
@@ -53,15 +61,11 @@ void matmul(const MatMul<T, E>& op, Worker& worker) {
   const int64_t groups = (op.rows + kGroup - 1) / kGroup;
   if (groups == 0) return;
   const int64_t parts = min_of(panels, (kTasksEach * worker.size() + groups - 1) / groups);
-  int64_t depth = 0;
-  for (int s = 0; s < op.segments; ++s) depth += op.segment[s].k;
   for (int64_t task = worker.next(); task < groups * parts; task = worker.next()) {
     const int64_t begin = task / parts * kGroup, end = min_of(op.rows, begin + kGroup);
     const int64_t part = task % parts;
-    for (int64_t p = panels * part / parts; p < panels * (part + 1) / parts; ++p) {
-      matmul_panel(op, begin, end, p);
-      if (worker.cancelled((end - begin) * depth * kDenseWidth<T>)) return;
-    }
+    const Range own{panels * part / parts, panels * (part + 1) / parts};
+    if (!matmul_tiles(op, {begin, end}, own, worker)) return;
   }
 }
 

@@ -32,11 +32,17 @@ NORMRNN_INLINE int64_t even_height(int64_t rows, int64_t most) {
   return tiles ? (rows + tiles - 1) / tiles : 1;
 }
 
-// Memory to ask for while a product runs: each step of k fetches the line at `at` and goes on by
-// `step` bytes. Anything may be fetched, an address that does not exist too.
+// Memory to ask for while a product runs: each step of k fetches the lines at `at` and `more` bytes
+// behind it, and goes on by `step` bytes. Anything may be fetched, an address that does not exist
+// too.
 struct Ahead {
   const char* at;
-  int64_t step;
+  int64_t step, more;
+};
+
+// The tiles that use one panel of b in turn, `tiles` of them, bring in the next, a slice each.
+struct Slice {
+  int64_t index, tiles;
 };
 
 // acc[m][j * kSets + kFirst + n] += sum over k of a(m, k) b(j, k, n), n in [0, kCount), j a panel.
@@ -50,10 +56,16 @@ NORMRNN_INLINE void accumulate(Vec<T> (&acc)[kMr][kPanels * kSets], const E* a, 
   const int64_t panel = k_count * kCount * kL;
   const auto column_at = [&](int n) { return load(b + n / kCount * panel + n % kCount * kL); };
   const auto place = [](int n) { return n / kCount * kSets + kFirst + n % kCount; };
+  // A pointer for every four rows: one for each row would not fit in the registers.
+  constexpr int kFours = (kMr + 3) / 4;
+  const E* four[kFours];
+#pragma GCC unroll 8
+  for (int i = 0; i < kFours; ++i) four[i] = kColumnMajor ? a : a + 4 * i * ld;
 #pragma GCC unroll 1
   for (int64_t k = 0; k < k_count; ++k) {
-    const auto a_at = [&](int m) { return splat(kColumnMajor ? a[m] : a[m * ld]); };
+    const auto a_at = [&](int m) { return splat(kColumnMajor ? a[m] : four[m / 4][m % 4 * ld]); };
     __builtin_prefetch(ahead.at, 0, 2);
+    __builtin_prefetch(ahead.at + ahead.more, 0, 2);
     if constexpr (kMr < kColumns) {  // hold the smaller of the two in registers
       Vec<E> rows[kMr];
 #pragma GCC unroll 32
@@ -75,7 +87,9 @@ NORMRNN_INLINE void accumulate(Vec<T> (&acc)[kMr][kPanels * kSets], const E* a, 
         for (int n = 0; n < kColumns; ++n) multiply_add(acc[m][place(n)], row, columns[n]);
       }
     }
-    a += kColumnMajor ? ld : 1;
+    a += kColumnMajor ? ld : 0;
+#pragma GCC unroll 8
+    for (int i = 0; i < kFours; ++i) four[i] += 1;
     b += kCount * kL;
     ahead.at += ahead.step;
   }
@@ -90,11 +104,10 @@ struct Start {
 
 // tile[j][m][:] = start + all segments of input (onto sets [0, kGates)) and one recurrent segment
 // (onto sets [kSplit, kGates + kSplit)), each set kUnits vectors wide, for panels j. Plain products
-// have neither split nor input segments. The tile fetches ahead line `slice` of each k of the panel
-// of b to come: the tiles that use one panel in turn bring in the next.
+// have neither split nor input segments. The tile fetches ahead its slice of the panel of b to come.
 template <class T, class E, int kMr, int kPanels, int kGates, int kSplit, int kUnits>
 __attribute__((noinline)) void step_tile(const Start<T>& start, const Segment<E>* input,
-                                         int segments, const Segment<E>& recurrent, int64_t slice,
+                                         int segments, const Segment<E>& recurrent, Slice slice,
                                          T* tile) {
   constexpr int kL = kLanes<T>;
   constexpr int kSets = (kGates + kSplit) * kUnits, kAll = kPanels * kSets;
@@ -105,10 +118,14 @@ __attribute__((noinline)) void step_tile(const Start<T>& start, const Segment<E>
     for (int n = 0; n < kAll; ++n) acc[m][n] = load(start.data + m * start.row_stride + n * kL);
   }
   const auto ahead_in = [&](const Segment<E>& segment) {
-    constexpr int64_t kPanelBytes = int64_t(kGates) * kUnits * NORMRNN_VECTOR_BYTES;
-    const char* at = reinterpret_cast<const char*>(segment.b);
-    if (slice * 64 >= kPanelBytes) return Ahead{at, 0};
-    return Ahead{at + segment.k * (kPanels * kPanelBytes + slice * 64), 64};
+    constexpr int64_t kPanelWidth = int64_t(kGates) * kUnits * kLanes<E>;
+    constexpr int64_t kPanelBytes = kPanelWidth * int64_t(sizeof(E));
+    const E* next = segment.next ? segment.next : segment.b + segment.k * kPanels * kPanelWidth;
+    const char* at = reinterpret_cast<const char*>(next);
+    constexpr int64_t kLines = kPanelBytes / 64;
+    if (slice.index >= kLines) return Ahead{at, 0, 0};
+    const bool two = slice.index + slice.tiles < kLines;
+    return Ahead{at + segment.k * slice.index * 64, 64, two ? segment.k * slice.tiles * 64 : 0};
   };
   for (int s = 0; s < segments; ++s) {
     accumulate<T, E, kMr, kPanels, kSets, 0, kGates * kUnits, false>(
@@ -127,7 +144,7 @@ __attribute__((noinline)) void step_tile(const Start<T>& start, const Segment<E>
 
 template <class T, class E, int kMr, int kPanels, int kGates, int kSplit, int kUnits>
 NORMRNN_INLINE void step_tile_across(int64_t panels, const Start<T>& start, const Segment<E>* input,
-                                     int segments, const Segment<E>& recurrent, int64_t slice,
+                                     int segments, const Segment<E>& recurrent, Slice slice,
                                      T* tile) {
   if constexpr (kPanels > 1) {
     if (panels < kPanels) {
@@ -143,7 +160,7 @@ NORMRNN_INLINE void step_tile_across(int64_t panels, const Start<T>& start, cons
 template <class T, class E, int kMr, int kGates, int kSplit, int kUnits>
 NORMRNN_INLINE void step_tile_of(int64_t rows, int64_t panels, const Start<T>& start,
                                  const Segment<E>* input, int segments, const Segment<E>& recurrent,
-                                 int64_t slice, T* tile) {
+                                 Slice slice, T* tile) {
   if constexpr (kMr > 1) {
     if (rows < kMr) {
       return step_tile_of<T, E, kMr - 1, kGates, kSplit, kUnits>(rows, panels, start, input,
@@ -162,5 +179,126 @@ NORMRNN_INLINE int64_t panels_at_once(int64_t rows, int64_t height, int sets, in
   while (panels > left) panels /= 2;
   return panels;
 }
+
+struct Range {
+  int64_t begin, end;
+};
+
+// Many terms are taken in pieces: what tiles read of a piece, their rows of a and a panel of b, stays
+// in the caches while it is used.
+template <class E>
+constexpr int64_t kPiece = 2048 / int64_t(sizeof(E));
+template <class E>
+constexpr int64_t kManyTerms = 3 * kPiece<E>;
+template <class T>
+constexpr int64_t kWaitingSums = 32768 / int64_t(sizeof(T));
+
+// The tiles over rows and panels of a product with several segments, the recurrent one the last.
+// operands(r, p, segments) sets them at row r and panel p. Of each tile, start(r, rows, p, panels)
+// tells where its sums begin, before anything else, and done(tile, r, rows, p, panels) takes it; if
+// it returns false, that is the end.
+template <class T, class E, int kMr, int kGates, int kSplit, int kUnits>
+struct Tiles {
+  static constexpr int kSets = (kGates + kSplit) * kUnits, kWidth = kSets * kLanes<T>;
+
+  Range rows, panels;
+  int segments;
+
+  // terms: of all segments.
+  template <class Operands, class StartAt, class Done>
+  NORMRNN_INLINE bool run(int64_t terms, const Operands& operands, const StartAt& start,
+                          const Done& done) const {
+    const int64_t height = even_height(rows.end - rows.begin, kMr);
+    const bool pieces = terms > kManyTerms<E> && tile_panels(int(height), kSets) == 1;
+    return pieces ? in_pieces(height, operands, start, done)
+                  : at_once(height, operands, start, done);
+  }
+
+ private:
+  template <class Operands, class StartAt, class Done>
+  NORMRNN_INLINE bool at_once(int64_t height, const Operands& operands, const StartAt& start,
+                              const Done& done) const {
+    alignas(64) T tile[NORMRNN_ACCUMULATORS * kLanes<T>];
+    const int64_t tiles = (rows.end - rows.begin + height - 1) / height;
+    for (int64_t p = panels.begin, count; p < panels.end; p += count) {
+      count = panels_at_once(rows.end - rows.begin, height, kSets, panels.end - p);
+      for (int64_t r = rows.begin; r < rows.end; r += height) {
+        const int64_t high = min_of(height, rows.end - r);
+        Segment<E> at[kMaxSegments + 1];
+        operands(r, p, at);
+        step_tile_of<T, E, kMr, kGates, kSplit, kUnits>(high, count, start(r, high, p, count), at,
+                                                        segments - 1, at[segments - 1],
+                                                        {(r - rows.begin) / height, tiles}, tile);
+        if (!done(tile, r, high, p, count)) return false;
+      }
+    }
+    return true;
+  }
+
+  struct Piece {
+    int segment;
+    int64_t k;
+  };
+
+  NORMRNN_INLINE Piece after(Piece piece, const Segment<E>* at) const {
+    piece.k += kPiece<E>;
+    while (piece.segment < segments && piece.k >= at[piece.segment].k) {
+      piece = {piece.segment + 1, 0};
+    }
+    return piece;
+  }
+
+  // A group of panels goes through all pieces before the next one does; its sums wait in the cache
+  // meanwhile. Their order is what it would be at once.
+  template <class Operands, class StartAt, class Done>
+  NORMRNN_INLINE bool in_pieces(int64_t height, const Operands& operands, const StartAt& start,
+                                const Done& done) const {
+    alignas(64) T sums[kWaitingSums<T>];
+    alignas(64) T tile[NORMRNN_ACCUMULATORS * kLanes<T>];
+    Segment<E> at[kMaxSegments + 1];
+    operands(rows.begin, panels.begin, at);
+    const Piece first = after({0, -kPiece<E>}, at);
+    const auto operand = [&](int64_t r, int64_t p, const Piece& piece) {
+      operands(r, p, at);
+      Segment<E> one = at[piece.segment];
+      one.a += piece.k;
+      one.b += piece.k * kGates * kUnits * kLanes<T>;
+      one.k = min_of(kPiece<E>, one.k - piece.k);
+      return one;
+    };
+    const int64_t most = max_of(1, kWaitingSums<T> / (height * kWidth)) * height;
+    for (int64_t from = rows.begin, to; from < rows.end; from = to) {
+      to = min_of(rows.end, from + most);
+      const int64_t tiles = (to - from + height - 1) / height;
+      const int64_t group = max_of(1, kWaitingSums<T> / ((to - from) * kWidth));
+      for (int64_t begin = panels.begin, end; begin < panels.end; begin = end) {
+        end = min_of(panels.end, begin + group);
+        for (Piece piece = first, next; piece.segment < segments; piece = next) {
+          next = after(piece, at);
+          const bool begins = piece.segment == first.segment && piece.k == 0;
+          const bool ends = next.segment == segments;
+          for (int64_t p = begin; p < end; ++p) {
+            const E* to_come = p + 1 < end ? operand(from, p + 1, piece).b
+                               : ends      ? operand(from, end, first).b
+                                           : operand(from, begin, next).b;
+            for (int64_t r = from; r < to; r += height) {
+              const int64_t high = min_of(height, to - r);
+              Segment<E> one = operand(r, p, piece);
+              one.next = to_come;
+              T* own = sums + ((p - begin) * (to - from) + r - from) * kWidth;
+              const bool recurrent = piece.segment == segments - 1;
+              step_tile_of<T, E, kMr, kGates, kSplit, kUnits>(
+                  high, 1, begins ? start(r, high, p, 1) : Start<T>{own, kWidth}, &one,
+                  recurrent ? 0 : 1, recurrent ? one : Segment<E>{}, {(r - from) / height, tiles},
+                  ends ? tile : own);
+              if (ends && !done(tile, r, high, p, 1)) return false;
+            }
+          }
+        }
+      }
+    }
+    return true;
+  }
+};
 
 }  // namespace normrnn::NORMRNN_TARGET
