@@ -1,5 +1,5 @@
 // Vectors of one target, by the compiler's vector extensions: no dependency, and no intrinsics but
-// where GCC misses the instruction (minimum, maximum, float to double).
+// where GCC misses the instruction (minimum, maximum, a table in registers, float to double).
 //
 // Everything in here lives in the target's own namespace (NORMRNN_TARGET): the linker merges inline
 // functions of the same name, and one compiled for a newer CPU must never stand in for another.
@@ -117,6 +117,13 @@ NORMRNN_INLINE Vec<float> min(Vec<float> a, Vec<float> b) { return a < b ? a : b
 NORMRNN_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return a > b ? a : b; }
 NORMRNN_INLINE Vec<double> min(Vec<double> a, Vec<double> b) { return a < b ? a : b; }
 NORMRNN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) { return a > b ? a : b; }
+#endif
+
+#if defined(__AVX512F__)
+// table[i % 32] in each lane.
+NORMRNN_INLINE Vec<float> look_up(const float (&table)[32], Simd<float>::I i) {
+  return _mm512_permutex2var_ps(load(table), (__m512i)i, load(table + 16));
+}
 #endif
 
 // sum += a * b, and the same for pairs, high halves first: exact products, each sum rounded once.
