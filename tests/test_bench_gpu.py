@@ -88,6 +88,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         return 3 if "fails" in commands[-1] else 77 if "bench_grid" in commands[-1] else 0
 
     monkeypatch.setattr(session, "has_gpu", lambda: True)
+    monkeypatch.setattr(session, "pybind11_folder", lambda: "where pybind11 is")
     monkeypatch.setattr(session, "run", run)
     monkeypatch.setattr(session, "ROOT", tmp_path)
     monkeypatch.setattr(session, "BUILD", tmp_path / "built")

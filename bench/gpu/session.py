@@ -66,12 +66,15 @@ def has_gpu() -> bool:
     return listed.returncode == 0 and "GPU 0" in listed.stdout
 
 
+def pybind11_folder() -> str:
+    """Find pybind11's configuration for CMake."""
+    command = [sys.executable, "-m", "pybind11", "--cmakedir"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def build(jobs: int, arch: str) -> int:
     """Build the core with CUDA and its tests, and lay the package out for this Python."""
     nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
-    pybind11 = subprocess.run(
-        [sys.executable, "-m", "pybind11", "--cmakedir"], capture_output=True, text=True, check=True
-    )
     options = {
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_CUDA_ARCHITECTURES": arch,
@@ -80,7 +83,7 @@ def build(jobs: int, arch: str) -> int:
         "NORMRNN_CUDA_BENCH": "ON",
         "NORMRNN_TESTS": "ON",
         "Python_EXECUTABLE": sys.executable,
-        "pybind11_DIR": pybind11.stdout.strip(),
+        "pybind11_DIR": pybind11_folder(),
     }
     given = [f"-D{name}={value}" for name, value in options.items() if value]
     return (
