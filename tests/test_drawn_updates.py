@@ -5,7 +5,6 @@ weights and groups, and with strengths that are functions of the step.
 """
 
 from copy import deepcopy
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import normrnn as nr
+from agreement import assert_agrees, assert_info_agrees
 from normrnn import reference
 from penalty_strategies import GATES, penalties_of_a_network
 from runs import in_float64, penalty_in_float64
 
 RULES = (nr.SGD(0.1), nr.Momentum(0.05, momentum=0.5), nr.Adam(0.02), nr.AdamW(0.02))
 CLIPS = ({}, {"clip_norm": 0.5}, {"clip_value": 0.3}, {"clip_ratio": 0.2})
-# Some forty roundings an element, of numbers of order 1, and the same again for the norm of its
-# group. Singular vectors are off by them times sigma_1 / gap, which matrices below keep small.
-ELEMENT = {"float32": 40 * 2**-23, "float64": 200 * 2**-52}
-SUM = {"float32": 1000 * 2**-24, "float64": 1e-12}
 
 
 def well_apart(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
@@ -93,21 +89,4 @@ def test_agrees_with_the_reference(
         assert_agrees(params, expected, dtype, amplification)
         for slot in rule.slots:
             assert_agrees(state[slot], expected_state[slot], dtype)
-        for field in fields(info):
-            actual, other = getattr(info, field.name), getattr(wanted, field.name)
-            tolerance = {"rtol": SUM[dtype], "atol": 10 * ELEMENT[dtype]}
-            np.testing.assert_allclose(actual, other, **tolerance, err_msg=field.name)
-
-
-def assert_agrees(
-    actual: dict[str, np.ndarray],
-    expected: dict[str, np.ndarray],
-    dtype: str,
-    amplification: float = 1,
-) -> None:
-    for name, array in actual.items():
-        assert array.dtype == dtype
-        scale = amplification * max(1.0, np.max(np.abs(expected[name]), initial=0))
-        np.testing.assert_allclose(
-            array, expected[name], rtol=0, atol=ELEMENT[dtype] * scale, err_msg=name
-        )
+        assert_info_agrees(info, wanted, dtype)

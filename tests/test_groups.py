@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import normrnn as nr
+from agreement import assert_agrees, assert_info_agrees
 from normrnn import reference
 from normrnn.penalties import GroupPenalty, registry
 from normrnn.penalties.base import strength_names
@@ -27,10 +28,6 @@ RULES = (
     nr.AdamW(0.02),
 )
 KINDS = sorted(name for name, cls in registry().items() if issubclass(cls, GroupPenalty))
-# Some forty roundings an element, of numbers of order 1, beside the norm of its group; a group's
-# root under Adam comes from sums over all its weights, which are rounded, too.
-ELEMENT = {"float32": 40 * 2**-23, "float64": 200 * 2**-52}
-SUM = {"float32": 1000 * 2**-24, "float64": 1e-12}
 numbers = st.floats(0.01, 0.9)
 
 
@@ -148,24 +145,7 @@ def test_agrees_with_the_reference(
         assert_agrees(params, expected, dtype, 50 if isinstance(rule, nr.Adam) else 1)
         for slot in rule.slots:
             assert_agrees(state[slot], expected_state[slot], dtype)
-        for field in fields(info):
-            actual, other = getattr(info, field.name), getattr(wanted, field.name)
-            tolerance = {"rtol": SUM[dtype], "atol": 10 * ELEMENT[dtype]}
-            np.testing.assert_allclose(actual, other, **tolerance, err_msg=field.name)
-
-
-def assert_agrees(
-    actual: dict[str, np.ndarray],
-    expected: dict[str, np.ndarray],
-    dtype: str,
-    amplification: float = 1,
-) -> None:
-    for name, array in actual.items():
-        assert array.dtype == dtype
-        scale = amplification * max(1.0, np.max(np.abs(expected[name]), initial=0))
-        np.testing.assert_allclose(
-            array, expected[name], rtol=0, atol=ELEMENT[dtype] * scale, err_msg=name
-        )
+        assert_info_agrees(info, wanted, dtype)
 
 
 # A penalty of every kind that the core knows, each as a gradient and after the step.
