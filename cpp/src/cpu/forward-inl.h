@@ -122,14 +122,9 @@ bool input_products(const LayerForward<T, E>& op, Range panels, int64_t first_ro
                     Worker& worker) {
   using L = Layout<Cell>;
   constexpr int kPanel = L::template kPanel<T>, kWidth = L::template kWidth<T>;
-  int64_t depth = 0;
-  for (int s = 0; s < op.segments; ++s) depth += op.input[s].k;
+  const int64_t depth = terms_of(op.input, op.segments);
   const auto operands = [&](int64_t r, int64_t p, Segment<E>* at) {
-    for (int s = 0; s < op.segments; ++s) {
-      at[s] = op.input[s];
-      at[s].a += (first_row + r) * at[s].ld;
-      at[s].b += p * at[s].k * Cell::kGates * kPanel;
-    }
+    place_segments(op.input, op.segments, first_row + r, p, Cell::kGates * kPanel, at);
     at[op.segments] = {};
   };
   const auto start = [&](int64_t, int64_t, int64_t p, int64_t) {
@@ -162,8 +157,7 @@ void layer_forward(const LayerForward<T, E>& op, Worker& worker) {
   const bool ahead_of_steps = op.input_product && share.rows.end - share.rows.begin == op.batch;
   const int segments = ahead_of_steps ? 0 : op.segments;
   const int64_t recurrent_k = cpu::operands_of<E>(op.hidden);
-  int64_t depth = recurrent_k;
-  for (int s = 0; s < segments; ++s) depth += op.input[s].k;
+  const int64_t depth = terms_of(op.input, segments) + recurrent_k;
 
   int64_t chunk_end = 0, chunk_row = 0;
   for (int64_t step = 0; step < op.times; ++step) {
@@ -190,11 +184,7 @@ void layer_forward(const LayerForward<T, E>& op, Worker& worker) {
       }
       const int64_t first_row = clock.begin(step);
       const auto operands = [&](int64_t r, int64_t p, Segment<E>* at) {
-        for (int s = 0; s < segments; ++s) {
-          at[s] = op.input[s];
-          at[s].a += (first_row + r) * at[s].ld;
-          at[s].b += p * at[s].k * Cell::kGates * kPanel;
-        }
+        place_segments(op.input, segments, first_row + r, p, Cell::kGates * kPanel, at);
         at[segments] = {op.h + (prev_block[0] + r) * op.h_ld, op.h_ld, recurrent_k,
                         op.recurrent + p * recurrent_k * Cell::kGates * kPanel};
       };

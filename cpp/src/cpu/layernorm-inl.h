@@ -72,14 +72,9 @@ bool gate_products(const Segment<E>* segment, int segments, int64_t rows, int64_
   constexpr int kSets = Cell::kGates * L::kUnits, kRows = tile_rows(kSets);
   const int64_t panels = (hidden + kPanel - 1) / kPanel;
   alignas(64) T zeros[NORMRNN_ACCUMULATORS * kL] = {};
-  int64_t depth = 0;
-  for (int s = 0; s < segments; ++s) depth += segment[s].k;
+  const int64_t depth = terms_of(segment, segments);
   const auto operands = [&](int64_t r, int64_t p, Segment<E>* at) {
-    for (int s = 0; s < segments; ++s) {
-      at[s] = segment[s];
-      at[s].a += r * at[s].ld;
-      at[s].b += p * at[s].k * kWidth;
-    }
+    place_segments(segment, segments, r, p, kWidth, at);
   };
   const auto start = [&](int64_t, int64_t, int64_t, int64_t) { return Start<T>{zeros, 0}; };
   const auto done = [&](const T* tile, int64_t r, int64_t count, int64_t p, int64_t at_once) {

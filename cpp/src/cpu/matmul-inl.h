@@ -17,16 +17,11 @@ constexpr int kDenseRows = tile_rows(kDenseSets);
 template <class T, class E>
 bool matmul_tiles(const MatMul<T, E>& op, Range rows, Range panels, Worker& worker) {
   constexpr int kW = kDenseWidth<T>;
-  int64_t depth = 0;
-  for (int s = 0; s < op.segments; ++s) depth += op.segment[s].k;
+  const int64_t depth = terms_of(op.segment, op.segments);
   constexpr int kMost = NORMRNN_ACCUMULATORS * kLanes<T>;  // columns of the widest tile
   alignas(64) T bias[kMost] = {};
   const auto operands = [&](int64_t r, int64_t p, Segment<E>* at) {
-    for (int s = 0; s < op.segments; ++s) {
-      at[s] = op.segment[s];
-      at[s].a += r * at[s].ld;
-      at[s].b += p * at[s].k * kW;
-    }
+    place_segments(op.segment, op.segments, r, p, kW, at);
   };
   const auto start = [&](int64_t, int64_t, int64_t p, int64_t) {
     for (int64_t n = 0; op.bias && n < min_of(kMost, op.columns - p * kW); ++n) {

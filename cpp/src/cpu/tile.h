@@ -184,6 +184,24 @@ struct Range {
   int64_t begin, end;
 };
 
+template <class E>
+NORMRNN_INLINE int64_t terms_of(const Segment<E>* segment, int count) {
+  int64_t terms = 0;
+  for (int s = 0; s < count; ++s) terms += segment[s].k;
+  return terms;
+}
+
+// Segments at row r and panel p of `width` columns.
+template <class E>
+NORMRNN_INLINE void place_segments(const Segment<E>* segment, int count, int64_t r, int64_t p,
+                                   int64_t width, Segment<E>* at) {
+  for (int s = 0; s < count; ++s) {
+    at[s] = segment[s];
+    at[s].a += r * at[s].ld;
+    at[s].b += p * at[s].k * width;
+  }
+}
+
 // Many terms are taken in pieces: what tiles read of a piece, their rows of a and a panel of b, stays
 // in the caches while it is used.
 template <class E>
