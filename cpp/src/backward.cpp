@@ -131,14 +131,17 @@ class BackwardPass {
   LayerCost cost() const {
     constexpr int64_t kElementwise = 8;  // about as many multiply-adds for each unit
     const int64_t depth = cell_.diagonal ? kElementwise : shape_.hidden;
-    return {panels_, cell_.gates * shape_.hidden * depth, int64_t(sizeof(E)) / cpu::kNumbersIn<E>,
+    const int64_t gates = cell_.gates * shape_.hidden;
+    return {panels_,        gates * depth,    gates, int64_t(sizeof(E)) / cpu::kNumbersIn<E>,
             kernels_.lanes, sharing_of(cell_)};
   }
 
   void through_time(int layer, Layer& one) {
     run_directions(
         schedule_, cost(), call_.threads, one.direction, shape_.directions,
-        [](Direction& direction, const Plan& plan) { direction.op.row_begin = plan.rows(); },
+        [](Direction& direction, const Plan&, const cpu::Shares& shares) {
+          direction.op.shares = shares;
+        },
         [&](const Direction& direction, Worker& worker) {
           with_operands<E>(cell_).backward(direction.op, worker);
         });
@@ -165,9 +168,7 @@ class BackwardPass {
     Buffer<E> packed[2];
     const cpu::MatMul<T, E> sent =
         input_gradient(layer, above, {between.get(), outputs_ld(), nullptr}, packed);
-    const Plan alone = make_plan(schedule_, cost(), 1);
     cpu::LayerBackward<T, E>&lead = above.direction[0].op, &follow = below.direction[0].op;
-    lead.row_begin = follow.row_begin = alone.rows();
     lead.pace = cpu::Pace::kLead;
     follow.pace = cpu::Pace::kFollow;
     follow.above = &sent;

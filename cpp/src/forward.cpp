@@ -178,10 +178,11 @@ void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direct
 }
 
 template <class T, class E>
-void take_plan(const Tape<T>& tape, const Plan& plan, Direction<T, E>& to) {
+void take_plan(const Tape<T>& tape, const Plan& plan, const cpu::Shares& shares,
+               Direction<T, E>& to) {
   const cpu::CellKernels<T>& cell = *tape.cell;
   cpu::LayerForward<T, E>& op = to.op;
-  op.row_begin = plan.rows();
+  op.shares = shares;
   if (!plan.input_ahead || cell.layer_norm) return;
   op.product_ld =
       panels_of(op.hidden, cell.panel_units) * cell.panel_units * (cell.gates + cell.split);
@@ -212,8 +213,12 @@ template <class T, class E>
 LayerCost cost_of(const Tape<T>& tape, int layer) {
   const cpu::CellKernels<T>& cell = *tape.cell;
   const int64_t depth = tape.input_of(layer) + (cell.diagonal ? 0 : tape.shape.hidden);
-  return {panels_of(tape.shape.hidden, cell.panel_units), depth * tape.shape.hidden * cell.gates,
-          int64_t(sizeof(E)) / cpu::kNumbersIn<E>, kernels<T>().lanes, sharing_of(cell)};
+  return {panels_of(tape.shape.hidden, cell.panel_units),
+          depth * tape.shape.hidden * cell.gates,
+          tape.shape.hidden,
+          int64_t(sizeof(E)) / cpu::kNumbersIn<E>,
+          kernels<T>().lanes,
+          sharing_of(cell)};
 }
 
 template <class T, class E>
@@ -223,7 +228,9 @@ void forward_layer(const ForwardCall<T>& call, Tape<T>& tape, int layer) {
   for (int d = 0; d < shape.directions; ++d) prepare(call, tape, layer, d, direction[d]);
   run_directions(
       tape.schedule, cost_of<T, E>(tape, layer), call.threads, direction, shape.directions,
-      [&](Direction<T, E>& one, const Plan& plan) { take_plan(tape, plan, one); },
+      [&](Direction<T, E>& one, const Plan& plan, const cpu::Shares& shares) {
+        take_plan(tape, plan, shares, one);
+      },
       [&](const Direction<T, E>& one, Worker& worker) {
         with_operands<E>(*tape.cell).forward(one.op, worker);
       });
@@ -247,7 +254,7 @@ bool forward_in_step(const ForwardCall<T>& call, Tape<T>& tape, int layer) {
   Direction<T, E> both[2];
   for (int i = 0; i < 2; ++i) {
     prepare(call, tape, layer + i, 0, both[i]);
-    take_plan(tape, alone[i], both[i]);
+    take_plan(tape, alone[i], {}, both[i]);
     both[i].op.pace = i == 0 ? cpu::Pace::kLead : cpu::Pace::kFollow;
   }
   cpu::LayerForward<T, E>& follow = both[1].op;

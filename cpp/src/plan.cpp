@@ -10,14 +10,17 @@ namespace normrnn {
 namespace {
 
 // The cost model, in nanoseconds. A step of a worker takes as long as its multiply-adds, or as
-// reading its weights once, whichever is longer while they stay in its own cache, and both where
-// they do not. Splitting the batch needs no barrier, but each worker then reads all weights at
-// every step; splitting the hidden units lets each core keep its slice of the weights in its own
-// cache. The constants are rounded from machines with AVX2 and AVX-512; a factor of two in any of
-// them moves the border between two plans whose times differ little there. docs/scaling.md
+// reading its weights once, whichever is longer, and a tenth of the other: tiles fetch ahead.
+// Splitting the batch needs no barrier, but each worker then reads all weights at every step;
+// splitting the hidden units lets each core keep its slice of the weights in its own cache, but at
+// each step it waits for the others, and reads what they made from their caches. The constants are
+// rounded from machines with AVX2 and AVX-512; a factor of two in any of them moves the border
+// between two plans whose times differ little there. docs/scaling.md
 constexpr double kWorkPerLane = 6;       // multiply-adds
 constexpr double kCacheBytes = 150;      // from the core's own cache
 constexpr double kMemoryBytes = 20;      // from beyond it
+constexpr double kOthersBytes = 3;       // from another core's cache: 1.5 to 10, by where it is
+constexpr double kHidden = 0.1;          // of the shorter of two things at the same time
 constexpr double kBarrier = 300;         // all workers running
 constexpr double kCrowdedBarrier = 1e5;  // some of them not: see crowded()
 constexpr double kWakeTeam = 4000;
@@ -36,8 +39,8 @@ double cache_bytes() {
 
 double step_time(double work, double bytes, int lanes) {
   const double compute = work / (kWorkPerLane * lanes);
-  if (bytes <= cache_bytes()) return std::max(compute, bytes / kCacheBytes);
-  return compute + bytes / kMemoryBytes;
+  const double read = bytes / (bytes <= cache_bytes() ? kCacheBytes : kMemoryBytes);
+  return std::max(compute, read) + kHidden * std::min(compute, read);
 }
 
 }  // namespace
@@ -51,24 +54,30 @@ Plan make_plan(const Schedule& schedule, const LayerCost& cost, int threads) {
   const double times = double(schedule.times);
   const double rows = times > 0 ? double(schedule.rows()) / times : 0;  // at a step, on average
 
-  Plan plan{1, {}, ahead(bytes), times * step_time(row_work * rows, bytes, cost.lanes)};
+  Plan plan{1, true, ahead(bytes), times * step_time(row_work * rows, bytes, cost.lanes)};
   const int by_rows = int(std::min<int64_t>(threads, batch));
   if (by_rows > 1 && cost.sharing != Sharing::kUnits) {
     const double time = kWakeTeam + times * step_time(row_work * rows / by_rows, bytes, cost.lanes);
-    if (time < plan.nanoseconds) plan = {by_rows, {}, false, time};
+    if (time < plan.nanoseconds) plan = {by_rows, true, false, time};
   }
   const int by_units = int(std::min<int64_t>(threads, cost.panels));
   if (by_units > 1 && cost.sharing != Sharing::kRows) {
     const double share =
         double((cost.panels + by_units - 1) / by_units) / double(std::max<int64_t>(1, cost.panels));
-    const bool waits = cost.sharing == Sharing::kAny;
-    const double barrier = !waits ? 0 : crowded() ? kCrowdedBarrier : kBarrier;
-    const double time = kWakeTeam + times * (barrier + step_time(row_work * rows * share,
-                                                                 bytes * share, cost.lanes));
-    if (time < plan.nanoseconds) return {by_units, {}, ahead(bytes * share), time};
+    double wait = 0;
+    if (cost.sharing == Sharing::kAny) {
+      const double others = rows * double(cost.sent * cost.element) * (1 - share);
+      wait = (crowded() ? kCrowdedBarrier : kBarrier) + others / kOthersBytes;
+    }
+    const double time =
+        kWakeTeam + times * (wait + step_time(row_work * rows * share, bytes * share, cost.lanes));
+    if (time < plan.nanoseconds) plan = {by_units, false, ahead(bytes * share), time};
   }
-  plan.row_begin = schedule.shares(plan.workers);
   return plan;
+}
+
+std::vector<int64_t> work_of(const Plan& plan, const Schedule& schedule, const LayerCost& cost) {
+  return plan.by_rows ? schedule.length : std::vector<int64_t>(size_t(cost.panels), 1);
 }
 
 bool in_step(const Plan& alone, const Plan& alone_above, const Plan& whole,

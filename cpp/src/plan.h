@@ -16,6 +16,7 @@ enum class Sharing { kAny, kRows, kUnits };
 struct LayerCost {
   int64_t panels;    // of hidden units, the least that can be given to a worker
   int64_t row_work;  // multiply-adds of one row of a step
+  int64_t sent;      // numbers of a row that the next step's products read
   int64_t element;   // bytes of a weight
   int lanes;         // of a vector
   Sharing sharing = Sharing::kAny;
@@ -23,13 +24,15 @@ struct LayerCost {
 
 struct Plan {
   int workers;
-  std::vector<int64_t> row_begin;  // [workers + 1] batch rows of each; empty: split hidden units
-  bool input_ahead;                // U x for many steps at a time, before them
-  double nanoseconds;              // what the model expects
-  const int64_t* rows() const { return row_begin.empty() ? nullptr : row_begin.data(); }
+  bool by_rows;        // whether the batch is shared out, or the panels of hidden units
+  bool input_ahead;    // U x for many steps at a time, before them
+  double nanoseconds;  // what the model expects
 };
 
 Plan make_plan(const Schedule& schedule, const LayerCost& cost, int threads);
+
+// What there is to do in each row, or each panel: of this workers get their shares.
+std::vector<int64_t> work_of(const Plan& plan, const Schedule& schedule, const LayerCost& cost);
 
 // Whether two neighbouring layers at the same time, each on one worker as in its `alone`, beat one
 // after the other with all threads.

@@ -54,15 +54,4 @@ std::vector<int64_t> Schedule::previous_rows(bool reverse) const {
   return rows_before;
 }
 
-std::vector<int64_t> Schedule::shares(int workers) const {
-  std::vector<int64_t> begin(workers + 1, batch);
-  begin[0] = 0;
-  int64_t steps = 0, r = 0;
-  for (int w = 1; w < workers; ++w) {
-    for (; r < batch && steps * workers < rows() * w; ++r) steps += length[r];
-    begin[w] = r;
-  }
-  return begin;
-}
-
 }  // namespace normrnn

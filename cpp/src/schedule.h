@@ -24,9 +24,6 @@ struct Schedule {
   // the state that a sequence ends with, and for each packed row the state before it.
   int64_t last_row(int64_t sequence, bool reverse) const;
   std::vector<int64_t> previous_rows(bool reverse) const;  // empty: packed row i for row i
-
-  // First batch row of each of `workers` workers, and one past the last: equal shares of steps.
-  std::vector<int64_t> shares(int workers) const;
 };
 
 // times: T of the caller's arrays; lengths [batch] or null for all T.

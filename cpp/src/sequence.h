@@ -1,9 +1,12 @@
 // Shared by the forward and the backward driver of a stack of layers.
 #pragma once
 
+#include <chrono>
 #include <cstring>
+#include <vector>
 
 #include "cpu/dispatch.h"
+#include "cpu/speeds.h"
 #include "plan.h"
 #include "tape.h"
 
@@ -44,8 +47,24 @@ void run_both(int workers, const Op& first, const Op& second, F&& f) {
   });
 }
 
+// Runs f(worker), and notes how fast the workers are that got these shares of some work.
+template <class F>
+void run_measured(const std::vector<int64_t>& work, const std::vector<int64_t>& begin, F&& f) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<double> done(begin.size() - 1), nanoseconds(done.size());
+  run_parallel(int(done.size()), [&](Worker& worker) {
+    const auto start = Clock::now();
+    f(worker);
+    const std::chrono::duration<double, std::nano> taken = Clock::now() - start;
+    const size_t rank = size_t(worker.rank());
+    nanoseconds[rank] = taken.count() - worker.waited();
+    for (int64_t i = begin[rank]; i < begin[rank + 1]; ++i) done[rank] += double(work[size_t(i)]);
+  });
+  note_speeds(done, nanoseconds);
+}
+
 // Runs f(op, worker) for the one or two directions of a layer, one after the other or, where that
-// is expected to be faster, at the same time. take(op, plan) makes an op ready for its plan.
+// is expected to be faster, at the same time. take(op, plan, shares) makes an op ready.
 template <class Op, class Take, class F>
 void run_directions(const Schedule& schedule, const LayerCost& cost, int threads, Op* op,
                     int directions, Take&& take, F&& f) {
@@ -53,13 +72,23 @@ void run_directions(const Schedule& schedule, const LayerCost& cost, int threads
   if (directions == 2 && threads > 1) {
     const Plan half = make_plan(schedule, cost, threads / 2);
     if (side_by_side(half, whole)) {
-      for (int d = 0; d < 2; ++d) take(op[d], half);
+      const std::vector<double> alike(size_t(half.workers), 1.0);
+      const std::vector<int64_t> begin = shares_of(work_of(half, schedule, cost), alike);
+      for (int d = 0; d < 2; ++d) take(op[d], half, cpu::Shares{begin.data(), half.by_rows});
       return run_both(half.workers, op[0], op[1], f);
     }
   }
   for (int d = 0; d < directions; ++d) {
-    take(op[d], whole);
-    run_parallel(whole.workers, [&](Worker& worker) { f(op[d], worker); });
+    auto run = [&](Worker& worker) { f(op[d], worker); };
+    if (whole.workers == 1) {
+      take(op[d], whole, cpu::Shares{});
+      run_parallel(1, run);
+      continue;
+    }
+    const std::vector<int64_t> work = work_of(whole, schedule, cost);
+    const std::vector<int64_t> begin = shares_of(work, worker_speeds(whole.workers));
+    take(op[d], whole, cpu::Shares{begin.data(), whole.by_rows});
+    run_measured(work, begin, run);
   }
 }
 

@@ -84,7 +84,7 @@ class Run {
     op.tape = tape_.row(0);
     op.tape_ld = tape_.ld;
     op.y = {y_.row(0), y_.ld, slot_.data()};
-    op.row_begin = kShares;
+    op.shares = {kShares, true};
     run_parallel(1, [&](Worker& worker) { cell_.same.forward(op, worker); });
   }
 
@@ -115,7 +115,7 @@ class Run {
     op.gates_ld = op.operands_ld = d_gates_.ld;
     op.gate_operands = kHidden;
     op.norm_parts = norm_parts.get();
-    op.row_begin = kShares;
+    op.shares = {kShares, true};
     run_parallel(1, [&](Worker& worker) { cell_.same.backward(op, worker); });
   }
 

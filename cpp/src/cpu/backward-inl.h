@@ -193,7 +193,7 @@ template <class Cell, class T, class E>
 void layer_backward(const LayerBackward<T, E>& op, Worker& worker) {
   const int64_t panels = (op.hidden + kDenseWidth<T> - 1) / kDenseWidth<T>;
   const Clock clock{op.offset, op.times, op.reverse};
-  const Share share = share_of(worker, op.row_begin, op.batch, panels);
+  const Share share = share_of(worker, op.shares, op.batch, panels);
 
   const E* recurrent = op.operands + Cell::kSplit * op.gate_operands;
   int64_t followed = op.times;  // first of the steps whose dy is there
@@ -212,7 +212,7 @@ void layer_backward(const LayerBackward<T, E>& op, Worker& worker) {
         return;
       }
     }
-    if (!op.row_begin && !worker.barrier()) return;
+    if (!op.shares.of_rows && !worker.barrier()) return;
     if (op.pace == Pace::kLead) worker.publish(op.times - step);
   }
 }

@@ -151,7 +151,7 @@ void layer_forward(const LayerForward<T, E>& op, Worker& worker) {
   constexpr int kPanel = L::template kPanel<T>, kWidth = L::template kWidth<T>;
   const int64_t panels = (op.hidden + kPanel - 1) / kPanel;
   const Clock clock{op.offset, op.times, op.reverse};
-  const Share share = share_of(worker, op.row_begin, op.batch, panels);
+  const Share share = share_of(worker, op.shares, op.batch, panels);
   const auto epilogue =
       op.masks.any ? forward_epilogue<Cell, true, T, E> : forward_epilogue<Cell, false, T, E>;
   const bool ahead_of_steps = op.input_product && share.rows.end - share.rows.begin == op.batch;
@@ -209,7 +209,7 @@ void layer_forward(const LayerForward<T, E>& op, Worker& worker) {
           {begin, end}, share.panels, segments + 1};
       if (!tiles.run(depth, operands, start, done)) return;
     }
-    if (!op.row_begin && !worker.barrier()) return;
+    if (!op.shares.of_rows && !worker.barrier()) return;
     if (op.pace == Pace::kLead) worker.publish(step + 1);
   }
 }

@@ -14,7 +14,7 @@ void diagonal_forward(const LayerForward<T, E>& op, Worker& worker) {
   constexpr int kL = kLanes<T>, kPanel = L::template kPanel<T>;
   const int64_t panels = (op.hidden + kPanel - 1) / kPanel;
   const Clock clock{op.offset, op.times, op.reverse};
-  const Share share = share_of(worker, nullptr, op.batch, panels);
+  const Share share = share_of(worker, op.shares, op.batch, panels);
   const auto epilogue =
       op.masks.any ? forward_epilogue<Cell, true, T, E> : forward_epilogue<Cell, false, T, E>;
   const T* h = op.masked_h ? op.masked_h : op.state[0];
@@ -67,7 +67,7 @@ void diagonal_backward(const LayerBackward<T, E>& op, Worker& worker) {
   constexpr int kL = kLanes<T>;
   const int64_t panels = (op.hidden + kDenseWidth<T> - 1) / kDenseWidth<T>;
   const Clock clock{op.offset, op.times, op.reverse};
-  const Share share = share_of(worker, nullptr, op.batch, panels);
+  const Share share = share_of(worker, op.shares, op.batch, panels);
   alignas(64) T tile[kDenseRows * kDenseWidth<T>] = {};
 
   for (int64_t step = op.times - 1; step >= -1; --step) {

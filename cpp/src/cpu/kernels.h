@@ -96,6 +96,13 @@ struct LayerNorms {
   bool keep;
 };
 
+// What each worker does of a layer: some sequences, and nobody waits, or some panels of hidden units,
+// with a barrier each step.
+struct Shares {
+  const int64_t* begin;  // [workers + 1] first row of the batch, or first panel
+  bool of_rows;
+};
+
 // One direction of one layer, forwards in time.
 template <class T, class E>
 struct LayerForward {
@@ -119,7 +126,7 @@ struct LayerForward {
   Masks<T> masks;
   T* masked_h;    // states[0] as masks.state leaves it, in the same rows, or null; h is made of it
   E* y_operands;  // y's packed rows as operands, or null
-  const int64_t* row_begin;  // [workers + 1] batch rows of each worker, or null: split units
+  Shares shares;
   // [product_rows >= rows of any step, product_ld] for bias + U x of a chunk of steps; null: at
   // each step
   T* input_product;
@@ -176,7 +183,7 @@ struct LayerBackward {
   int64_t operands_ld, gate_operands;
   double* norm_parts;  // [N, panels] squared norms of dL/dh_t per row and panel of units
   StateTerms<T> terms;
-  const int64_t* row_begin;
+  Shares shares;
   Pace pace;
   const MatMul<T, E>* above;  // for one that follows: dy from the leading layer's gates
   int64_t above_rows;         // about how many of its rows to do at a time

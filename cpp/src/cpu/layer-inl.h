@@ -41,14 +41,12 @@ struct Share {
   Range rows, panels;
 };
 
-NORMRNN_INLINE Share share_of(const Worker& worker, const int64_t* row_begin, int64_t batch,
+NORMRNN_INLINE Share share_of(const Worker& worker, const cpu::Shares& shares, int64_t batch,
                               int64_t panels) {
-  if (worker.size() == 1) return {{0, batch}, {0, panels}};  // also where the pool was busy
-  if (row_begin) {
-    return {{row_begin[worker.rank()], row_begin[worker.rank() + 1]}, {0, panels}};
-  }
-  return {{0, batch},
-          {panels * worker.rank() / worker.size(), panels * (worker.rank() + 1) / worker.size()}};
+  const Range rows{0, batch}, all{0, panels};
+  if (worker.size() == 1) return {rows, all};  // also where the pool was busy
+  const Range own{shares.begin[worker.rank()], shares.begin[worker.rank() + 1]};
+  return shares.of_rows ? Share{own, all} : Share{rows, own};
 }
 
 NORMRNN_INLINE Range overlap(Range a, Range b) {

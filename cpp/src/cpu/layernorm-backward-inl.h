@@ -94,7 +94,7 @@ void layernorm_backward(const LayerBackward<T, E>& op, Worker& worker) {
   using P = Products<Cell>;
   const int64_t panels = (op.hidden + kDenseWidth<T> - 1) / kDenseWidth<T>;
   const Clock clock{op.offset, op.times, op.reverse};
-  const Share share = share_of(worker, op.row_begin, op.batch, panels);
+  const Share share = share_of(worker, op.shares, op.batch, panels);
   T* d_inner = op.norm_rows + worker.rank() * op.norm_rows_ld;
 
   for (int64_t step = op.times - 1; step >= -1; --step) {

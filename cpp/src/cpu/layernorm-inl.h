@@ -167,7 +167,7 @@ void layernorm_forward(const LayerForward<T, E>& op, Worker& worker) {
   constexpr int kWidth = Layout<Cell>::template kWidth<T>;
   const int64_t panels = (op.hidden + kPanel - 1) / kPanel;
   const Clock clock{op.offset, op.times, op.reverse};
-  const Share share = share_of(worker, op.row_begin, op.batch, panels);
+  const Share share = share_of(worker, op.shares, op.batch, panels);
   const int64_t depth = cpu::operands_of<E>(op.hidden), size = worker.size();
   const Norm<T>& norm = op.norms.of[kRecurrentNorm];
   const auto epilogue =

@@ -140,22 +140,33 @@ struct Job {
     if (interrupt_check()) cancel.store(true, std::memory_order_relaxed);
   }
 
-  // Spins until done() holds; the caller's own thread looks out for interrupts meanwhile. Returns
-  // how often it let others go first.
+  struct Wait {
+    unsigned yields = 0;  // how often others were let go first
+    double nanoseconds = 0;
+  };
+
+  // Spins until done() holds; the caller's own thread looks out for interrupts meanwhile.
   template <class Done>
-  unsigned wait(int rank, Done done) {
+  Wait wait(int rank, Done done) {
     // With more workers than CPUs the one waited for may need this very CPU.
     const unsigned spins_to_yield = size > cpus() ? 1 << 4 : kSpinsToYield;
-    unsigned yields = 0;
-    for (unsigned spins = 1; !done(); ++spins) {
+    Wait wait;
+    SteadyClock::time_point start;
+    unsigned spins = 1;
+    for (; !done(); ++spins) {
       relax();
+      if (spins == kSpinsToLook) start = SteadyClock::now();
       if (spins % spins_to_yield == 0) {
         if (rank == 0) poll();
         sched_yield();
-        ++yields;
+        ++wait.yields;
       }
     }
-    return yields;
+    if (spins > kSpinsToLook) {
+      wait.nanoseconds =
+          std::chrono::duration<double, std::nano>(SteadyClock::now() - start).count();
+    }
+    return wait;
   }
 };
 
@@ -178,11 +189,12 @@ bool Worker::barrier() {
       gate.arrived.store(0, std::memory_order_relaxed);
       gate.phase.store(phase + 1, std::memory_order_release);
     } else {
-      const unsigned yields = job_.wait(first_ + rank_, [&] {
+      const Job::Wait wait = job_.wait(first_ + rank_, [&] {
         return gate.phase.load(std::memory_order_acquire) != phase ||
                job_.cancel.load(std::memory_order_relaxed);
       });
-      if (yields > 0 && ++late_ == kLateBarriers) note_crowd();
+      waited_ += wait.nanoseconds;
+      if (wait.yields > 0 && ++late_ == kLateBarriers) note_crowd();
     }
   }
   return !job_.cancel.load(std::memory_order_relaxed);

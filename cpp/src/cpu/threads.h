@@ -28,6 +28,8 @@ class Worker {
   int64_t next();
   // Waits for all workers; false if the job was cancelled, and then everyone must return.
   bool barrier();
+  // Nanoseconds waited at barriers so far; waits too short to look at the clock do not count.
+  double waited() const { return waited_; }
   // Where the second of two groups follows the first: the first tells how many steps are done, the
   // second waits for so many; false if the job was cancelled, and then everyone must return.
   void publish(int64_t steps);
@@ -42,6 +44,7 @@ class Worker {
   int group_, first_;  // first_: rank in the whole team of the group's first worker
   int64_t work_ = 0;
   int late_ = 0;
+  double waited_ = 0;
 };
 
 using Task = void (*)(void* context, Worker& worker);
