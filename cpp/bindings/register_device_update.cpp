@@ -84,9 +84,9 @@ void register_device_update(py::module_& m) {
   m.def(
       "device_update",
       [](const py::list& tensors, const std::string& rule, const py::sequence& rule_scalars,
-         const std::vector<double>& group_strength, const py::object& clip_norm,
-         const py::object& clip_value, const py::object& clip_ratio, const py::object& check_finite,
-         py::dict& state, const py::object& stream, const py::object& stream_owner) {
+         const Doubles& group_strength, const py::object& clip_norm, const py::object& clip_value,
+         const py::object& clip_ratio, const py::object& check_finite, py::dict& state,
+         const py::object& stream, const py::object& stream_owner) {
         const int index = index_of("rule", rule_names(), rule);
         const Clip clip{limit_of(clip_norm), limit_of(clip_value), limit_of(clip_ratio)};
         const bool check = flag_in("check_finite", check_finite);

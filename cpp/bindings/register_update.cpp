@@ -12,7 +12,7 @@ namespace {
 // tensors: see update_options.h; each is followed by the row of the parameter that it begins with.
 template <class T>
 py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_scalars,
-                    const std::vector<double>& group_strength, const Clip& clip, bool check_finite,
+                    const Doubles& group_strength, const Clip& clip, bool check_finite,
                     int threads) {
   const int slots = rules()[rule].slots;
   auto call = update_call<T>(rule, rule_scalars, group_strength, clip, check_finite);
@@ -67,7 +67,7 @@ py::tuple update_of(const py::list& tensors, int rule, const py::sequence& rule_
       at.center = optional(kCenter, penalty[2]);
       at.factor = optional(kFactor, penalty[3]);
     }
-    read_groups(tensor[5], int64_t(group_strength.size()), at);
+    read_groups(tensor[5], group_strength.size(), at);
     at.pull = optional(kPull, tensor[6]);
     call.tensors.push_back(at);
     shapes.push_back(dims);
@@ -101,8 +101,8 @@ void register_update(py::module_& m) {
   m.def(
       "update",
       [](const py::list& tensors, const std::string& rule, const py::sequence& rule_scalars,
-         const std::vector<double>& group_strength, const py::object& clip_norm,
-         const py::object& clip_value, const py::object& clip_ratio, const py::object& check_finite,
+         const Doubles& group_strength, const py::object& clip_norm, const py::object& clip_value,
+         const py::object& clip_ratio, const py::object& check_finite,
          const py::object& num_threads, py::dict& state) {
         const int index = index_of("rule", rule_names(), rule);
         const Clip clip{limit_of(clip_norm), limit_of(clip_value), limit_of(clip_ratio)};

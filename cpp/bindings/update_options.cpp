@@ -71,14 +71,15 @@ Apply apply_of(const py::handle& prox) {
 }  // namespace
 
 template <class T>
-UpdateCall<T> update_call(int rule, const py::sequence& rule_scalars,
-                          const std::vector<double>& group_strength, const Clip& clip,
-                          bool check_finite) {
+UpdateCall<T> update_call(int rule, const py::sequence& rule_scalars, const Doubles& group_strength,
+                          const Clip& clip, bool check_finite) {
   UpdateCall<T> call{};
   call.rule = rule;
   copy_scalars("rule", rule_scalars, call.rule_scalar);
-  for (const double strength : group_strength) refuse_beyond<T>("penalty of groups", strength);
-  call.group_strength = group_strength;
+  call.group_strength.assign(group_strength.data(), group_strength.data() + group_strength.size());
+  for (const double strength : call.group_strength) {
+    refuse_beyond<T>("penalty of groups", strength);
+  }
   call.clip_norm = clip.norm;
   call.clip_value = clip.value;
   call.clip_ratio = clip.ratio;
@@ -110,10 +111,9 @@ void read_groups(const py::object& given, int64_t groups, UpdateTensor<T>& at) {
   }
 }
 
-#define NORMRNN_INSTANTIATE(T)                                                             \
-  template UpdateCall<T> update_call(int, const py::sequence&, const std::vector<double>&, \
-                                     const Clip&, bool);                                   \
-  template void read_penalty(const std::string&, const py::tuple&, UpdateTensor<T>&);      \
+#define NORMRNN_INSTANTIATE(T)                                                                     \
+  template UpdateCall<T> update_call(int, const py::sequence&, const Doubles&, const Clip&, bool); \
+  template void read_penalty(const std::string&, const py::tuple&, UpdateTensor<T>&);              \
   template void read_groups(const py::object&, int64_t, UpdateTensor<T>&);
 NORMRNN_INSTANTIATE(float)
 NORMRNN_INSTANTIATE(double)

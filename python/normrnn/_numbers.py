@@ -9,6 +9,8 @@ import numpy as np
 
 def non_negative(argument: str, value: object) -> float:
     """`value` as a float if it is finite and at least 0."""
+    if type(value) is float and 0 <= value < math.inf:  # strengths at each update: 0.5 us less
+        return value
     return _number(argument, value, "a finite number >= 0", lambda v: 0 <= v < math.inf)
 
 

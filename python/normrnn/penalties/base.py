@@ -6,11 +6,11 @@ weight (`ElementwisePenalty`), of the norms of groups (groups.py), of a matrix (
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, ClassVar, Self, TypeAlias, get_type_hints
+from typing import Any, ClassVar, Self, TypeAlias, final, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,20 +72,37 @@ class Penalty(ABC):
 
     def at(self, step: int) -> Self:
         """Return this penalty as it is at an update, counted from 1: with numbers for functions."""
-        scheduled = {
-            name: non_negative(f"{name} at step {step}", getattr(self, name)(step))
-            for name in strength_names(type(self))
-            if callable(getattr(self, name))
-        }
-        if not scheduled:
+        if not self.is_scheduled:
             return self
+        return self.with_strengths(self.strengths_at(step))
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether a strength is a function of the step."""
+        return any(callable(getattr(self, name)) for name in strength_names(type(self)))
+
+    def strengths_at(self, step: int) -> dict[str, float]:
+        """Return all strengths by name, in their order, as they are at an update; checked."""
+        strengths = {}
+        for name in strength_names(type(self)):
+            given = getattr(self, name)
+            if callable(given):
+                given = non_negative(f"{name} at step {step}", given(step))
+            strengths[name] = given
+        return strengths
+
+    def with_strengths(self, strengths: Mapping[str, float]) -> Self:
+        """Return this penalty with numbers as of `strengths_at`, and all else as it is."""
         now = copy(self)  # not `replace`, which would copy and check the arrays again
-        for name, strength in scheduled.items():
+        for name, strength in strengths.items():
             object.__setattr__(now, name, strength)
         return now
 
     def for_parameter(self, name: str) -> Self:
-        """Return this penalty as it applies to the parameter `name`: itself, unless it differs."""
+        """Return this penalty as it applies to the parameter `name`: itself, unless it differs.
+
+        Strengths are the same for all parameters.
+        """
         return self
 
 
@@ -99,6 +116,7 @@ class ElementwisePenalty(Penalty):
     def kernel(self) -> str:
         """Name of the C++ kernel, as in penalties.def; a class attribute will do."""
 
+    @final
     def scalars(self) -> tuple[float, ...]:
         """Return the numbers that the C++ kernel gets: the strengths in their order."""
         return tuple(getattr(self, name) for name in strength_names(type(self)))

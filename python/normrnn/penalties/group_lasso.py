@@ -19,6 +19,11 @@ class _SumOfNorms(GroupPenalty):
 
     kernel = "group_lasso"
 
+    def usual_weights(self, sizes: NDArray[Any]) -> NDArray[np.float64]:
+        """Sqrt(p_g)."""
+        roots: NDArray[np.float64] = np.sqrt(sizes, dtype=np.float64)
+        return roots
+
     def value_of(self, norms: NDArray[Any], strengths: NDArray[Any]) -> float:
         return float(np.sum(strengths * norms))
 
@@ -80,10 +85,7 @@ class GroupLasso(_SumOfNorms):
     groups: str = "rows"
     weights: Arrays = None
     heads: Sequence[str] = HEADS
-
-    def strengths(self, sizes: NDArray[Any]) -> NDArray[np.float64]:
-        """Strength * sqrt(p_g), or * the group's weight."""
-        return number(self, "strength") * self._weighted(np.sqrt(sizes))
+    group_strength = "strength"
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,7 @@ class SparseGroupLasso(_SumOfNorms):
     groups: str = "rows"
     weights: Arrays = None
     heads: Sequence[str] = HEADS
-
-    def strengths(self, sizes: NDArray[Any]) -> NDArray[np.float64]:
-        """Group * sqrt(p_g), or * the group's weight."""
-        return number(self, "group") * self._weighted(np.sqrt(sizes))
+    group_strength = "group"
 
     def elementwise(self) -> ElementwisePenalty:
         """Return the L1 part."""

@@ -6,7 +6,7 @@ of its rows or columns; pieces that share a unit's outgoing weights take the sam
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class GroupUse:
     first: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class GroupSets:
     """All groups of an update.
 
@@ -50,12 +50,18 @@ class GroupSets:
     ----------
     uses : list of GroupUse or None
         For each piece.
+    spans : list of (int, slice)
+        All groups in their order, by the penalty that they are of: a piece with it, its groups.
+    weights : ndarray, [groups]
+        Each group's weight.
     strengths : ndarray, [groups]
         Each group's strength or bound, its weight included.
     """
 
     uses: list[GroupUse | None]
-    strengths: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    spans: list[tuple[int, slice]]
+    weights: NDArray[np.float64]
+    strengths: NDArray[np.float64]
 
 
 def split_gates(pieces: Sequence[Piece], params: Params) -> list[Piece]:
@@ -103,14 +109,16 @@ def group_sets(pieces: Sequence[Piece], params: Params) -> GroupSets:
         another shape, or weights of groups do not fit.
     """
     uses: list[GroupUse | None] = [None] * len(pieces)
-    strengths: list[NDArray[np.float64]] = []
-    count = 0
+    weights: list[NDArray[np.float64]] = [np.zeros(0)]
+    strengths: list[NDArray[np.float64]] = [np.zeros(0)]
+    spans: list[tuple[int, slice]] = []
 
-    def add(name: str, penalty: GroupPenalty, sizes: NDArray[Any]) -> int:
-        nonlocal count
+    def add(piece: int, name: str, penalty: GroupPenalty, sizes: NDArray[Any]) -> int:
         _check_weights(penalty, name, len(sizes))
-        first, count = count, count + len(sizes)
-        strengths.append(penalty.strengths(sizes))
+        first: int = spans[-1][1].stop if spans else 0
+        spans.append((piece, slice(first, first + len(sizes))))
+        weights.append(penalty.weights_of(sizes))
+        strengths.append(penalty.strengths(weights[-1]))
         return first
 
     outgoing: dict[str, list[int]] = {}
@@ -125,11 +133,11 @@ def group_sets(pieces: Sequence[Piece], params: Params) -> GroupSets:
             rows, columns = as_matrix(piece_of(params[piece.name], piece)).shape
             sizes = {"rows": [columns] * rows, "columns": [rows] * columns}
             of_each = np.array(sizes.get(penalty.groups, [rows * columns]), float)
-            first = add(piece.name, penalty, of_each)
+            first = add(i, piece.name, penalty, of_each)
             uses[i] = GroupUse(penalty, is_prox(term), penalty.groups, first)
     for source, members in outgoing.items():
         _outgoing(pieces, members, source, params, add, uses)
-    return GroupSets(uses, np.concatenate(strengths) if strengths else np.zeros(0))
+    return GroupSets(uses, spans, np.concatenate(weights), np.concatenate(strengths))
 
 
 def piece_of(array: NDArray[Any], piece: Piece) -> NDArray[Any]:
@@ -208,7 +216,7 @@ def _outgoing(
             np.full(h, _outgoing_rows(params[n])) for n, h in zip(recurrent, hidden, strict=True)
         ]
         bound = bind(penalty, names[0], "weights")
-        first = add(names[0], bound, np.concatenate(own) + float(above))
+        first = add(members[0], names[0], bound, np.concatenate(own) + float(above))
         for name in names:
             offset = sum(hidden[: recurrent.index(name)]) if name in recurrent else 0
             uses[by_name[name]] = GroupUse(bound, prox, "columns", first + offset)

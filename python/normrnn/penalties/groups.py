@@ -2,14 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from normrnn._heads import HEADS, head_names
 from normrnn.penalties.arrays import Arrays, bind, keep_factors, one_array
-from normrnn.penalties.base import ElementwisePenalty, Penalty
+from normrnn.penalties.base import ElementwisePenalty, Penalty, number
 
 #: Which weights have a norm together. The last two are resolved within a network (see resolve.py):
 #: each gate's block becomes a "matrix", and outgoing weights become "columns" of several arrays.
@@ -63,9 +63,32 @@ class GroupPenalty(Penalty):
         """
         return self if self.groups == "outgoing" else bind(self, name, "weights")
 
+    @property
     @abstractmethod
-    def strengths(self, sizes: NDArray[Any]) -> NDArray[np.float64]:
-        """Return each group's strength or bound, of groups with so many weights each."""
+    def group_strength(self) -> str | None:
+        """The field that is each group's strength or bound, times its weight; None for 1."""
+
+    def weights_of(self, sizes: NDArray[Any]) -> NDArray[np.float64]:
+        """Return each group's weight, of groups with so many weights each: `weights`, if given."""
+        held = one_array("weights", self.weights)
+        if held is None:
+            return self.usual_weights(sizes)
+        if held.shape != sizes.shape:
+            raise ValueError(
+                f"weights: expected one for each of {sizes.size} groups, shape "
+                f"{sizes.shape}, got {held.shape}"
+            )
+        return held.astype(np.float64)
+
+    def usual_weights(self, sizes: NDArray[Any]) -> NDArray[np.float64]:
+        """Return each group's weight where none are given."""
+        return np.ones(sizes.shape)
+
+    @final
+    def strengths(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return each group's strength or bound, of groups of these weights."""
+        own = 1.0 if self.group_strength is None else number(self, self.group_strength)
+        return own * weights
 
     def value_of(self, norms: NDArray[Any], strengths: NDArray[Any]) -> float:
         """Sum of r over groups with these norms; 0 for a constraint."""
@@ -122,18 +145,7 @@ class GroupPenalty(Penalty):
             )
         matrix = as_matrix(w).astype(np.float64)
         sizes = np.sum(np.ones_like(matrix), axis=AXIS[self.groups], keepdims=True).ravel()
-        return matrix, self.strengths(sizes)
-
-    def _weighted(self, factors: NDArray[Any]) -> NDArray[np.float64]:
-        held = one_array("weights", self.weights)
-        if held is None:
-            return factors.astype(np.float64)
-        if held.shape != factors.shape:
-            raise ValueError(
-                f"weights: expected one for each of {factors.size} groups, shape "
-                f"{factors.shape}, got {held.shape}"
-            )
-        return held.astype(np.float64)
+        return matrix, self.strengths(self.weights_of(sizes))
 
 
 def as_matrix(w: NDArray[Any]) -> NDArray[Any]:

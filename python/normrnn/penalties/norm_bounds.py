@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from normrnn._heads import HEADS
 from normrnn.penalties.arrays import Arrays
-from normrnn.penalties.base import Strength, number
+from normrnn.penalties.base import Strength
 from normrnn.penalties.groups import GroupPenalty
 
 
@@ -47,10 +47,7 @@ class MaxNorm(GroupPenalty):
     heads: Sequence[str] = HEADS
     kernel = "max_norm"
     constraint = True
-
-    def strengths(self, sizes: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the bound of each group."""
-        return number(self, "bound") * self._weighted(np.ones_like(sizes))
+    group_strength = "bound"
 
     def factor_of(self, norms: NDArray[Any], strengths: NDArray[Any], step: float) -> NDArray[Any]:
         """min(1, bound / norm)."""
@@ -91,10 +88,7 @@ class UnitNorm(GroupPenalty):
     kernel = "unit_norm"
     constraint = True
     zero_weights = False
-
-    def strengths(self, sizes: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the norm of each group."""
-        return self._weighted(np.ones_like(sizes))
+    group_strength = None
 
     def factor_of(self, norms: NDArray[Any], strengths: NDArray[Any], step: float) -> NDArray[Any]:
         """1 / norm; 1 for a group of zeros."""

@@ -72,7 +72,7 @@ class Terms:
     all : list of Term
         In the parameters' order.
     group_weights : ndarray, [groups]
-        What a strength of 1 is to each group: its sqrt(p_g), or a weight of its own.
+        Its sqrt(p_g), or a weight of its own.
     """
 
     all: list[Term]
@@ -94,17 +94,16 @@ class Terms:
 def terms_of(penalty: Penalties, params: Mapping[str, Array], step: int = 1) -> Terms:
     """Find all terms; raises as ``update`` does."""
     pieces = split_gates(resolve(penalty, params, step), params)
-    uses = group_sets(pieces, params).uses
-    alone = [piece._replace(terms=tuple(map(_groups_alone, piece.terms))) for piece in pieces]
+    sets = group_sets(pieces, params)
     found = []
-    for piece, use in zip(pieces, uses, strict=True):
+    for piece, use in zip(pieces, sets.uses, strict=True):
         for one in piece.terms:
             inner = on_rows(inner_of(one), piece.name, params[piece.name], piece.rows)
             of_groups = isinstance(inner, GroupPenalty)
             if of_groups and use is None:
                 continue  # outgoing weights, and this array has none
             found.append(Term(piece, inner, is_prox(one), use if of_groups else None))
-    return Terms(found, group_sets(alone, params).strengths)
+    return Terms(found, sets.weights)
 
 
 def with_strengths(penalty: Penalty, **strengths: float) -> Penalty:
@@ -112,11 +111,3 @@ def with_strengths(penalty: Penalty, **strengths: float) -> Penalty:
     names = strength_names(type(penalty))
     changed: Penalty = replace(penalty, **(dict.fromkeys(names, 0.0) | strengths))  # type: ignore[type-var]
     return changed
-
-
-def _groups_alone(one: Any) -> Any:
-    """Return a penalty of groups with λ = 1, and any other as it is."""
-    inner = inner_of(one)
-    if not isinstance(inner, GroupPenalty):
-        return one
-    return with_strengths(inner, **dict.fromkeys(strength_names(type(inner)), 1.0))
