@@ -46,25 +46,24 @@ Plan make_plan(const Schedule& schedule, const LayerCost& cost, int threads) {
   const int64_t batch = schedule.batch;
   const double row_work = double(cost.row_work), bytes = row_work * double(cost.element);
   const auto ahead = [&](double read) {
-    return cost.sharing == Sharing::kUnits || batch < (read > cache_bytes() ? kSomeRows : kFewRows);
+    return cost.barriers == 0 || batch < (read > cache_bytes() ? kSomeRows : kFewRows);
   };
   const double times = double(schedule.times);
   const double rows = times > 0 ? double(schedule.rows()) / times : 0;  // at a step, on average
 
   Plan plan{1, {}, ahead(bytes), times * step_time(row_work * rows, bytes, cost.lanes)};
   const int by_rows = int(std::min<int64_t>(threads, batch));
-  if (by_rows > 1 && cost.sharing != Sharing::kUnits) {
+  if (by_rows > 1 && cost.barriers > 0) {
     const double time = kWakeTeam + times * step_time(row_work * rows / by_rows, bytes, cost.lanes);
     if (time < plan.nanoseconds) plan = {by_rows, {}, false, time};
   }
   const int by_units = int(std::min<int64_t>(threads, cost.panels));
-  if (by_units > 1 && cost.sharing != Sharing::kRows) {
+  if (by_units > 1) {
     const double share =
         double((cost.panels + by_units - 1) / by_units) / double(std::max<int64_t>(1, cost.panels));
-    const bool waits = cost.sharing == Sharing::kAny;
-    const double barrier = !waits ? 0 : crowded() ? kCrowdedBarrier : kBarrier;
-    const double time = kWakeTeam + times * (barrier + step_time(row_work * rows * share,
-                                                                 bytes * share, cost.lanes));
+    const double waits = cost.barriers * (crowded() ? kCrowdedBarrier : kBarrier);
+    const double time =
+        kWakeTeam + times * (waits + step_time(row_work * rows * share, bytes * share, cost.lanes));
     if (time < plan.nanoseconds) return {by_units, {}, ahead(bytes * share), time};
   }
   plan.row_begin = schedule.shares(plan.workers);
