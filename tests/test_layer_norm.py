@@ -1,6 +1,8 @@
 """Layer norm and IndRNN cells: PyTorch loops as an oracle, parameters, memory and refusals."""
 
 import re
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from normrnn.penalties import resolve
 from normrnn.reference import CELLS
 from normrnn.reference.layer_norm import normalise, normalise_backward
 from runs import assert_close, in_float64, outcome
-from strategies import Problem, ProblemArrays, problems
+from strategies import Problem, ProblemArrays, by_units, everything, problems
 
 torch.set_num_threads(1)
 
@@ -325,3 +327,41 @@ def test_long_sequences_in_chunks(cell: str, batch: int, need_grad: bool) -> Non
     whole = nr.forward(cell, x, single, lengths=lengths, need_grad=need_grad).y
     start = nr.forward(cell, x[:20], single, lengths=np.minimum(lengths, 20)).y
     assert whole[:20].tobytes() == start.tobytes()
+
+
+@pytest.mark.parametrize("cell", LAYER_NORM)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("lengths", [(6,), (6, 6), (6, 6, 6), (2, 6, 0)])
+def test_few_sequences_share_out_the_units(
+    lengths: tuple[int, ...], bidirectional: bool, dtype: str, cell: str
+) -> None:
+    """Workers wait for whole rows of each other's units, and the bits are those of one worker."""
+    precision = "bfloat16" if dtype == "bfloat16" else None
+    problem = replace(
+        by_units(cell),
+        batch=len(lengths),
+        lengths=lengths if len(set(lengths)) > 1 else None,
+        bidirectional=bidirectional,
+        dtype="float32" if precision else dtype,
+    )
+    arrays = problem.arrays()
+    penalties = [nr.ActivityL1(0.1), nr.ActivityL2(0.1), nr.AR(1), nr.TAR(1), nr.NormStabilizer(1)]
+    dropped: tuple[dict[str, Any], dict[str, Any]] = (
+        everything(cell, 0.2),
+        {"state_penalty": penalties, "clip_state": 0.5},
+    )
+    for forward, backward in (({}, {}), dropped):
+        passes = forward | {"precision": precision}, backward
+        expected = outcome(nr, problem, arrays, *passes, num_threads=1)
+        for threads in (2, 3, 7):
+            actual = outcome(nr, problem, arrays, *passes, num_threads=threads)
+            for name, array in expected.items():
+                assert actual[name].tobytes() == array.tobytes(), f"{name}, {threads} threads"
+            y = nr.forward(
+                *(cell, arrays.x, arrays.params, arrays.h0, arrays.c0),
+                **(problem.options | passes[0]),
+                need_grad=False,
+                num_threads=threads,
+            ).y
+            assert y.tobytes() == expected["y"].tobytes(), f"without a tape, {threads} threads"

@@ -94,8 +94,8 @@ class BackwardPass {
     Buffer<double> norm_parts;
     StatePenalties<T> penalties;
     // Cells with layer norm
-    Buffer<T> norm_parameters, d_rec, norm_rows;
-    Buffer<E> rec_operands;
+    Buffer<T> norm_parameters, d_rec, norm_rows, own_rec;
+    Buffer<E> rec_operands, own_operands;
     Buffer<double> d_diagonal;  // diagonal cells
   };
   struct Layer {
@@ -132,15 +132,16 @@ class BackwardPass {
     constexpr int64_t kElementwise = 8;  // about as many multiply-adds for each unit
     const int64_t depth = cell_.diagonal ? kElementwise : shape_.hidden;
     const int64_t gates = cell_.gates * shape_.hidden;
-    return {panels_,        gates * depth,    gates, int64_t(sizeof(E)) / cpu::kNumbersIn<E>,
-            kernels_.lanes, sharing_of(cell_)};
+    return {panels_,        gates * depth,
+            gates,          int64_t(sizeof(E)) / cpu::kNumbersIn<E>,
+            kernels_.lanes, cell_.diagonal ? 0 : 1 + cell_.inner};
   }
 
   void through_time(int layer, Layer& one) {
     run_directions(
         schedule_, cost(), call_.threads, one.direction, shape_.directions,
-        [](Direction& direction, const Plan&, const cpu::Shares& shares) {
-          direction.op.shares = shares;
+        [&](Direction& direction, const Plan& plan, const cpu::Shares& shares) {
+          take_plan(plan, shares, direction);
         },
         [&](const Direction& direction, Worker& worker) {
           with_operands<E>(cell_).backward(direction.op, worker);
@@ -154,7 +155,7 @@ class BackwardPass {
   // Whether a layer and the one below it are expected to be faster at the same time.
   bool two_in_step(int layer) const {
     if (call_.threads < 2 || shape_.directions > 1 || layer == 0) return false;
-    if (sharing_of(cell_) != Sharing::kAny) return false;
+    if (!keeps_pace(cell_)) return false;
     LayerCost below = cost();  // which also does the product with U of the layer above
     below.row_work *= 2;
     const Plan whole = make_plan(schedule_, cost(), call_.threads);
@@ -248,6 +249,21 @@ class BackwardPass {
     op.norm_rows_ld = padded_row<T>(cell_.inner * shape_.hidden, kernels_.lanes);
     to.norm_rows = Buffer<T>(product(call_.threads, op.norm_rows_ld));
     op.norm_rows = to.norm_rows.get();
+  }
+
+  void take_plan(const Plan& plan, const cpu::Shares& shares, Direction& to) {
+    cpu::LayerBackward<T, E>& op = to.op;
+    op.shares = shares;
+    if (!cell_.layer_norm || plan.by_rows) return;
+    const int64_t rows = product(plan.workers, shape_.batch);
+    to.own_rec = Buffer<T>(product(rows, op.d_rec_ld));
+    op.own_rec = to.own_rec.get();
+    if constexpr (kSame) {
+      op.own_operands = op.own_rec;
+    } else {
+      to.own_operands = Buffer<E>(product(rows, op.rec_operands_ld));
+      op.own_operands = to.own_operands.get();
+    }
   }
 
   // After the loop of a cell with layer norm: dL/d U x in the input's part of d_gates, and the

@@ -78,7 +78,8 @@ void prepare_norms(const ForwardCall<T>& call, const Tape<T>& tape, const Weight
   to.norm_parameters = norm_parameters(cell, weights, call.shape.hidden, op.norms);
   op.norms.keep = call.need_grad;
   op.gate_rows_ld = padded_row<T>(units * (cell.gates + cell.split + cell.inner), lanes);
-  to.gate_rows = Buffer<T>(product(call.threads, op.gate_rows_ld));
+  const int64_t gate_rows = std::max<int64_t>(call.threads, call.shape.batch);
+  to.gate_rows = Buffer<T>(product(gate_rows, op.gate_rows_ld));
   op.gate_rows = to.gate_rows.get();
   op.product_rows = rows_ahead(tape, units * cell.gates, call.threads);
   for (int kind = 0; kind < cpu::kNormKinds; ++kind) {
@@ -213,12 +214,10 @@ template <class T, class E>
 LayerCost cost_of(const Tape<T>& tape, int layer) {
   const cpu::CellKernels<T>& cell = *tape.cell;
   const int64_t depth = tape.input_of(layer) + (cell.diagonal ? 0 : tape.shape.hidden);
-  return {panels_of(tape.shape.hidden, cell.panel_units),
-          depth * tape.shape.hidden * cell.gates,
-          tape.shape.hidden,
-          int64_t(sizeof(E)) / cpu::kNumbersIn<E>,
-          kernels<T>().lanes,
-          sharing_of(cell)};
+  const int64_t hidden = tape.shape.hidden, sent = (cell.layer_norm ? 1 + cell.gates : 1) * hidden;
+  const int barriers = cell.diagonal ? 0 : 1 + cell.layer_norm + cell.inner;  // one for each norm
+  return {panels_of(hidden, cell.panel_units),     depth * hidden * cell.gates, sent,
+          int64_t(sizeof(E)) / cpu::kNumbersIn<E>, kernels<T>().lanes,          barriers};
 }
 
 template <class T, class E>
@@ -243,7 +242,7 @@ void forward_layer(const ForwardCall<T>& call, Tape<T>& tape, int layer) {
 template <class T, class E>
 bool forward_in_step(const ForwardCall<T>& call, Tape<T>& tape, int layer) {
   if (call.threads < 2 || call.shape.directions > 1 || layer + 1 >= call.shape.layers) return false;
-  if (sharing_of(*tape.cell) != Sharing::kAny) return false;
+  if (!keeps_pace(*tape.cell)) return false;
   Plan alone[2], whole[2];
   for (int i = 0; i < 2; ++i) {
     const LayerCost cost = cost_of<T, E>(tape, layer + i);

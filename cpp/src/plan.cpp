@@ -49,26 +49,24 @@ Plan make_plan(const Schedule& schedule, const LayerCost& cost, int threads) {
   const int64_t batch = schedule.batch;
   const double row_work = double(cost.row_work), bytes = row_work * double(cost.element);
   const auto ahead = [&](double read) {
-    return cost.sharing == Sharing::kUnits || batch < (read > cache_bytes() ? kSomeRows : kFewRows);
+    return cost.barriers == 0 || batch < (read > cache_bytes() ? kSomeRows : kFewRows);
   };
   const double times = double(schedule.times);
   const double rows = times > 0 ? double(schedule.rows()) / times : 0;  // at a step, on average
 
   Plan plan{1, true, ahead(bytes), times * step_time(row_work * rows, bytes, cost.lanes)};
   const int by_rows = int(std::min<int64_t>(threads, batch));
-  if (by_rows > 1 && cost.sharing != Sharing::kUnits) {
+  if (by_rows > 1 && cost.barriers > 0) {
     const double time = kWakeTeam + times * step_time(row_work * rows / by_rows, bytes, cost.lanes);
     if (time < plan.nanoseconds) plan = {by_rows, true, false, time};
   }
   const int by_units = int(std::min<int64_t>(threads, cost.panels));
-  if (by_units > 1 && cost.sharing != Sharing::kRows) {
+  if (by_units > 1) {
     const double share =
         double((cost.panels + by_units - 1) / by_units) / double(std::max<int64_t>(1, cost.panels));
-    double wait = 0;
-    if (cost.sharing == Sharing::kAny) {
-      const double others = rows * double(cost.sent * cost.element) * (1 - share);
-      wait = (crowded() ? kCrowdedBarrier : kBarrier) + others / kOthersBytes;
-    }
+    const double others = rows * double(cost.sent * cost.element) * (1 - share) / kOthersBytes;
+    const double barriers = cost.barriers * (crowded() ? kCrowdedBarrier : kBarrier);
+    const double wait = cost.barriers ? barriers + others : 0;
     const double time =
         kWakeTeam + times * (wait + step_time(row_work * rows * share, bytes * share, cost.lanes));
     if (time < plan.nanoseconds) plan = {by_units, false, ahead(bytes * share), time};

@@ -8,10 +8,6 @@
 
 namespace normrnn {
 
-// What may be shared out: cells with layer norm need whole rows, and the units of a diagonal cell
-// do not feel each other, so that splitting them takes no barrier.
-enum class Sharing { kAny, kRows, kUnits };
-
 // What the model needs to know.
 struct LayerCost {
   int64_t panels;    // of hidden units, the least that can be given to a worker
@@ -19,7 +15,7 @@ struct LayerCost {
   int64_t sent;      // numbers of a row that the next step's products read
   int64_t element;   // bytes of a weight
   int lanes;         // of a vector
-  Sharing sharing = Sharing::kAny;
+  int barriers;      // at each step where hidden units are split; none: they do not feel each other
 };
 
 struct Plan {

@@ -14,9 +14,10 @@ namespace normrnn {
 
 constexpr int64_t panels_of(int64_t units, int64_t width) { return (units + width - 1) / width; }
 
+// Whether two layers of a cell can run in step.
 template <class T>
-Sharing sharing_of(const cpu::CellKernels<T>& cell) {
-  return cell.layer_norm ? Sharing::kRows : cell.diagonal ? Sharing::kUnits : Sharing::kAny;
+bool keeps_pace(const cpu::CellKernels<T>& cell) {
+  return !cell.layer_norm && !cell.diagonal;
 }
 
 // Sorted rows of a caller's state array <-> rows of a buffer with row stride ld.

@@ -150,9 +150,17 @@ NORMRNN_INLINE Range rows_of(StepPart part, const Clock& clock, int64_t step, Ra
   return overlap(share, part == kBeginning ? Range{before, now} : Range{now, before});
 }
 
-// The products of one part of a step and what follows from them. recurrent: dL/d(W h), [N, ld].
+// dL/d(W h) as operands: all packed rows, or those of the step just done.
+template <class E>
+struct Recurrent {
+  const E* data;
+  int64_t ld;
+  bool of_a_step;
+};
+
+// The products of one part of a step and what follows from them.
 template <class Cell, class T, class E>
-bool backward_tiles(const LayerBackward<T, E>& op, const E* recurrent, int64_t ld, StepPart part,
+bool backward_tiles(const LayerBackward<T, E>& op, const Recurrent<E>& recurrent, StepPart part,
                     Range rows, Range own, const Clock& clock, int64_t step, Worker& worker) {
   const int64_t panels = (op.hidden + kDenseWidth<T> - 1) / kDenseWidth<T>;
   const int64_t depth = part == kBeginning ? 0 : Products<Cell>::kGates * op.gate_operands;
@@ -160,7 +168,8 @@ bool backward_tiles(const LayerBackward<T, E>& op, const E* recurrent, int64_t l
   const bool extras = op.masks.any || op.terms.any;
   const auto operands = [&](int64_t r, int64_t p, Segment<E>* at) {
     if (part == kBeginning) return void(at[0] = {});
-    at[0] = {recurrent + (clock.begin(step + 1) + r) * ld, ld, depth,
+    const int64_t row = recurrent.of_a_step ? r : clock.begin(step + 1) + r;
+    at[0] = {recurrent.data + row * recurrent.ld, recurrent.ld, depth,
              op.recurrent + p * depth * kDenseWidth<T>};
   };
   const auto start = [&](int64_t r, int64_t count, int64_t p, int64_t at_once) {
@@ -195,7 +204,8 @@ void layer_backward(const LayerBackward<T, E>& op, Worker& worker) {
   const Clock clock{op.offset, op.times, op.reverse};
   const Share share = share_of(worker, op.shares, op.batch, panels);
 
-  const E* recurrent = op.operands + Cell::kSplit * op.gate_operands;
+  const Recurrent<E> recurrent{op.operands + Cell::kSplit * op.gate_operands, op.operands_ld,
+                               false};
   int64_t followed = op.times;  // first of the steps whose dy is there
   for (int64_t step = op.times - 1; step >= -1; --step) {
     if (op.pace == Pace::kFollow && step >= 0 && step < followed) {
@@ -207,12 +217,11 @@ void layer_backward(const LayerBackward<T, E>& op, Worker& worker) {
       const StepPart part = StepPart(i);
       const Range rows = rows_of(part, clock, step, share.rows);
       if (rows.begin >= rows.end) continue;
-      if (!backward_tiles<Cell>(op, recurrent, op.operands_ld, part, rows, share.panels, clock,
-                                step, worker)) {
+      if (!backward_tiles<Cell>(op, recurrent, part, rows, share.panels, clock, step, worker)) {
         return;
       }
     }
-    if (!op.shares.of_rows && !worker.barrier()) return;
+    if (splits_units(worker, op.shares) && !worker.barrier()) return;
     if (op.pace == Pace::kLead) worker.publish(op.times - step);
   }
 }

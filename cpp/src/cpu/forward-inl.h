@@ -209,7 +209,7 @@ void layer_forward(const LayerForward<T, E>& op, Worker& worker) {
           {begin, end}, share.panels, segments + 1};
       if (!tiles.run(depth, operands, start, done)) return;
     }
-    if (!op.shares.of_rows && !worker.barrier()) return;
+    if (splits_units(worker, op.shares) && !worker.barrier()) return;
     if (op.pace == Pace::kLead) worker.publish(step + 1);
   }
 }

@@ -133,7 +133,8 @@ struct LayerForward {
   int64_t product_rows, product_ld;
   Pace pace;
   LayerNorms<T> norms;  // cells with layer norm
-  T* gate_rows;         // [workers, gate_rows_ld] their room for one row as the cell takes it
+  // Rows as the cell takes them: one for each worker, or one for each sequence where units are split
+  T* gate_rows;  // [max(workers, B), gate_rows_ld]
   int64_t gate_rows_ld;
   const T* diagonal;  // [H] weight_hh of diagonal cells
 };
@@ -194,7 +195,11 @@ struct LayerBackward {
   int64_t d_rec_ld;
   E* rec_operands;  // the same as operands
   int64_t rec_operands_ld;
-  T* norm_rows;  // [workers, norm_rows_ld] room for one row of dL/dc
+  // Where units are split each worker makes all of a step's dL/d W h by itself: the next product
+  // needs it, and so it waits for nobody.
+  T* own_rec;       // [workers, B, d_rec_ld]
+  E* own_operands;  // [workers, B, rec_operands_ld]
+  T* norm_rows;     // [workers, norm_rows_ld] room for one row of dL/dc
   int64_t norm_rows_ld;
   const T* diagonal;    // [H] weight_hh of diagonal cells
   const T* diagonal_h;  // h as they were applied to: states[0], or what a mask left of it

@@ -49,6 +49,11 @@ NORMRNN_INLINE Share share_of(const Worker& worker, const cpu::Shares& shares, i
   return shares.of_rows ? Share{own, all} : Share{rows, own};
 }
 
+// Whether workers have some units of all rows each, and need what the others made of these.
+NORMRNN_INLINE bool splits_units(const Worker& worker, const cpu::Shares& shares) {
+  return worker.size() > 1 && !shares.of_rows;
+}
+
 NORMRNN_INLINE Range overlap(Range a, Range b) {
   return {max_of(a.begin, b.begin), min_of(a.end, b.end)};
 }

@@ -21,7 +21,8 @@ using cpu::NormGradients;
 template <class T>
 NORMRNN_INLINE void norm_backward(const Norm<T>& norm, int64_t row, const T* dy, T* out) {
   const T* a = norm.raw + row * norm.ld;
-  const Vec<T> mean = splat(norm.moments[2 * row]), scale = splat(norm.moments[2 * row + 1]);
+  const Moments<T> moments = kept_moments(norm, row);
+  const Vec<T> mean = splat(moments.mean), scale = splat(moments.scale);
   Vec<T> sum[4] = {}, product[4] = {};
   along_row<T>(norm.width, [&](int64_t i, int n, int v) __attribute__((always_inline)) {
     const Vec<T> d = load_n(dy + i, n) * load_n(norm.gain + i, n);
@@ -42,7 +43,8 @@ template <class T>
 NORMRNN_INLINE void add_norm_gradients(const Norm<T>& norm, int64_t row, const T* dy, T* d_gain,
                                        T* d_bias) {
   const T* a = norm.raw + row * norm.ld;
-  const Vec<T> mean = splat(norm.moments[2 * row]), scale = splat(norm.moments[2 * row + 1]);
+  const Moments<T> moments = kept_moments(norm, row);
+  const Vec<T> mean = splat(moments.mean), scale = splat(moments.scale);
   along_row<T>(norm.width, [&](int64_t i, int n, int) __attribute__((always_inline)) {
     const Vec<T> d = load_n(dy + i, n), x = (load_n(a + i, n) - mean) * scale;
     store_n(d_gain + i, load_n(d_gain + i, n) + d * x, n);
@@ -58,16 +60,16 @@ NORMRNN_INLINE void put_operands(const LayerBackward<T, E>& op, int gates, const
   }
 }
 
-// What reaches c' by way of its norm, added to the gates' gradients and to dL/dc.
+// What reaches c' by way of its norm, added to some units' gates' gradients and dL/dc.
 template <class Cell, class T, class E>
 NORMRNN_INLINE void state_norm_backward(const LayerBackward<T, E>& op, int64_t i, int64_t r,
-                                        int64_t prev_row, T* d_inner) {
+                                        int64_t prev_row, Range units, T* d_inner) {
   constexpr int kGates = Products<Cell>::kGates;
   const MaskRow<T> candidate(op.masks.candidate, i, r);
   T* d_gates = op.d_gates + i * op.gates_ld;
   norm_backward(op.norms.of[kStateNorm], i, d_gates + kGates * op.hidden, d_inner);
-  for (int64_t unit = 0; unit < op.hidden; unit += kLanes<T>) {
-    const int n = int(min_of(kLanes<T>, op.hidden - unit));
+  for (int64_t unit = units.begin; unit < units.end; unit += kLanes<T>) {
+    const int n = int(min_of(kLanes<T>, units.end - unit));
     Vec<T> tape[Cell::kTape], prev[Cell::kStates], d_state[Cell::kStates], d_pre[Cell::kGates] = {};
     for (int j = 0; j < Cell::kTape; ++j) {
       tape[j] = load(op.tape + (i * Cell::kTape + j) * op.tape_ld + unit);
@@ -88,36 +90,58 @@ NORMRNN_INLINE void state_norm_backward(const LayerBackward<T, E>& op, int64_t i
   }
 }
 
-// Steps as in layer_backward.
+// Steps as in layer_backward. Where hidden units are split, all wait for dL/d what the cell takes,
+// and then each makes all of dL/d W h, which the next product needs: that is cheaper than to wait
+// once more.
 template <class Cell, class T, class E>
 void layernorm_backward(const LayerBackward<T, E>& op, Worker& worker) {
   using P = Products<Cell>;
   const int64_t panels = (op.hidden + kDenseWidth<T> - 1) / kDenseWidth<T>;
   const Clock clock{op.offset, op.times, op.reverse};
   const Share share = share_of(worker, op.shares, op.batch, panels);
-  T* d_inner = op.norm_rows + worker.rank() * op.norm_rows_ld;
+  const Range units{share.panels.begin * kDenseWidth<T>,
+                    min_of(op.hidden, share.panels.end * kDenseWidth<T>)};
+  const bool split = splits_units(worker, op.shares);
+  T* const d_inner = op.norm_rows + worker.rank() * op.norm_rows_ld;
+  const int64_t own = split ? worker.rank() * op.batch : 0;
+  T* const own_rec = op.own_rec + own * op.d_rec_ld;
+  E* const own_operands = op.own_operands + own * op.rec_operands_ld;
+  const Recurrent<E> recurrent{split ? own_operands : op.rec_operands, op.rec_operands_ld, split};
 
   for (int64_t step = op.times - 1; step >= -1; --step) {
     for (int i = 0; i < kStepParts; ++i) {
       const StepPart part = StepPart(i);
       const Range rows = rows_of(part, clock, step, share.rows);
       if (rows.begin >= rows.end) continue;
-      if (!backward_tiles<Cell>(op, op.rec_operands, op.rec_operands_ld, part, rows, {0, panels},
-                                clock, step, worker)) {
+      if (!backward_tiles<Cell>(op, recurrent, part, rows, share.panels, clock, step, worker)) {
         return;
       }
-      if (part == kEnding) continue;
+    }
+    if (split && !worker.barrier()) return;
+    const Range rows = overlap(share.rows, {0, clock.rows(step)});
+    if constexpr (kNormsState<Cell>) {
       for (int64_t r = rows.begin; r < rows.end; ++r) {
-        const int64_t i = clock.begin(step) + r;
-        if constexpr (kNormsState<Cell>) {
-          const bool begins = r >= clock.rows(step - 1);
-          const int64_t prev_row = begins ? r : op.batch + clock.begin(step - 1) + r;
-          state_norm_backward<Cell>(op, i, r, prev_row, d_inner);
+        const bool begins = r >= clock.rows(step - 1);
+        const int64_t prev_row = begins ? r : op.batch + clock.begin(step - 1) + r;
+        state_norm_backward<Cell>(op, clock.begin(step) + r, r, prev_row, units, d_inner);
+      }
+      if (split && !worker.barrier()) return;
+    }
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      const int64_t i = clock.begin(step) + r;
+      T* d_rec = op.d_rec + i * op.d_rec_ld;
+      T* whole = split ? own_rec + r * op.d_rec_ld : d_rec;
+      norm_backward(op.norms.of[kRecurrentNorm], i,
+                    op.d_gates + i * op.gates_ld + P::kSplit * op.hidden, whole);
+      put_operands(
+          op, P::kGates, whole,
+          split ? own_operands + r * op.rec_operands_ld : op.rec_operands + i * op.rec_operands_ld);
+      for (int g = 0; split && g < P::kGates; ++g) {
+        const int64_t at = g * op.hidden;
+        for (int64_t unit = units.begin; unit < units.end; unit += kLanes<T>) {
+          const int n = int(min_of(kLanes<T>, units.end - unit));
+          store_n(d_rec + at + unit, load_n(whole + at + unit, n), n);
         }
-        T* d_rec = op.d_rec + i * op.d_rec_ld;
-        norm_backward(op.norms.of[kRecurrentNorm], i,
-                      op.d_gates + i * op.gates_ld + P::kSplit * op.hidden, d_rec);
-        put_operands(op, P::kGates, d_rec, op.rec_operands + i * op.rec_operands_ld);
       }
     }
   }

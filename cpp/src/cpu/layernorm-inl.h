@@ -3,7 +3,9 @@
 // A norm needs all gates of a row before the cell sees any, so products go to rows in memory, gate
 // by gate, [G*H], instead of tiles in registers, and then a row at a time is normalised and handed
 // to the cell. U x and its moments are made for a chunk of steps ahead, each worker taking a part
-// of the chunk's rows; in the loop each worker has its own sequences, and nobody waits.
+// of the chunk's rows. In the loop each worker has its own sequences, and nobody waits; or hidden
+// units are split, and all wait for a row's products, then each takes the moments of all of it, and
+// hands its own units to the cell.
 #pragma once
 
 #include "cpu/forward-inl.h"
@@ -33,10 +35,27 @@ NORMRNN_INLINE double sum_of(const Vec<T> (&part)[4]) {
   return sum_lanes<T>((part[0] + part[1]) + (part[2] + part[3]));
 }
 
-// Mean and 1 / sqrt(variance + 1e-5) of a row, in two passes over it. Squares are summed in double:
-// they neither overflow nor lose small terms.
+// Of a row: its mean, and as scale 1 / sqrt(variance + 1e-5).
 template <class T>
-NORMRNN_INLINE void take_moments(const Norm<T>& norm, int64_t row) {
+struct Moments {
+  T mean, scale;
+};
+
+template <class T>
+NORMRNN_INLINE Moments<T> kept_moments(const Norm<T>& norm, int64_t row) {
+  return {norm.moments[2 * row], norm.moments[2 * row + 1]};
+}
+
+template <class T>
+NORMRNN_INLINE void keep_moments(const Norm<T>& norm, int64_t row, const Moments<T>& moments) {
+  norm.moments[2 * row] = moments.mean;
+  norm.moments[2 * row + 1] = moments.scale;
+}
+
+// In two passes over the row. Squares are summed in double: they neither overflow nor lose small
+// terms.
+template <class T>
+NORMRNN_INLINE Moments<T> moments_of(const Norm<T>& norm, int64_t row) {
   constexpr double kEpsilon = 1e-5;
   const T* a = norm.raw + row * norm.ld;
   Vec<T> sum[4] = {};
@@ -49,28 +68,25 @@ NORMRNN_INLINE void take_moments(const Norm<T>& norm, int64_t row) {
   });
   Doubles all = {};
   for (int v = 0; v < 4; ++v) all += squares[v][0] + squares[v][1];
-  norm.moments[2 * row] = mean;
-  norm.moments[2 * row + 1] =
-      T(1 / __builtin_sqrt(sum_lanes<double>(all) / double(norm.width) + kEpsilon));
+  return {mean, T(1 / __builtin_sqrt(sum_lanes<double>(all) / double(norm.width) + kEpsilon))};
 }
 
 // n elements of a row, normalised.
 template <class T>
-NORMRNN_INLINE Vec<T> normalised(const Norm<T>& norm, int64_t row, int64_t i, int n) {
-  const T mean = norm.moments[2 * row], scale = norm.moments[2 * row + 1];
-  return (load_n(norm.raw + row * norm.ld + i, n) - splat(mean)) * splat(scale) *
+NORMRNN_INLINE Vec<T> normalised(const Norm<T>& norm, int64_t row, const Moments<T>& moments,
+                                 int64_t i, int n) {
+  return (load_n(norm.raw + row * norm.ld + i, n) - splat(moments.mean)) * splat(moments.scale) *
              load_n(norm.gain + i, n) +
          load_n(norm.bias + i, n);
 }
 
-// out[rows, gates * hidden] = the sum of all segments, for all panels.
+// out[rows, gates * hidden] = the sum of all segments, for some panels.
 template <class Cell, class T, class E>
-bool gate_products(const Segment<E>* segment, int segments, int64_t rows, int64_t hidden, T* out,
-                   int64_t ld, Worker& worker) {
+bool gate_products(const Segment<E>* segment, int segments, int64_t rows, Range panels,
+                   int64_t hidden, T* out, int64_t ld, Worker& worker) {
   using L = Layout<Cell>;
   constexpr int kL = kLanes<T>, kPanel = L::template kPanel<T>, kWidth = Cell::kGates * kPanel;
   constexpr int kSets = Cell::kGates * L::kUnits, kRows = tile_rows(kSets);
-  const int64_t panels = (hidden + kPanel - 1) / kPanel;
   alignas(64) T zeros[NORMRNN_ACCUMULATORS * kL] = {};
   const int64_t depth = terms_of(segment, segments);
   const auto operands = [&](int64_t r, int64_t p, Segment<E>* at) {
@@ -93,7 +109,7 @@ bool gate_products(const Segment<E>* segment, int segments, int64_t rows, int64_
     }
     return !worker.cancelled(count * at_once * depth * kWidth);
   };
-  const Tiles<T, E, kRows, Cell::kGates, 0, L::kUnits> tiles{{0, rows}, {0, panels}, segments};
+  const Tiles<T, E, kRows, Cell::kGates, 0, L::kUnits> tiles{{0, rows}, panels, segments};
   return tiles.run(depth, operands, start, done);
 }
 
@@ -101,63 +117,81 @@ bool gate_products(const Segment<E>* segment, int segments, int64_t rows, int64_
 template <class Cell, class T, class E>
 bool input_norms(const LayerForward<T, E>& op, int64_t begin, int64_t end, int64_t first,
                  Worker& worker) {
+  using P = Products<Cell>;
   const Norm<T>& norm = op.norms.of[kInputNorm];
+  const int64_t panel = Layout<P>::template kPanel<T>;
   Segment<E> input[kMaxSegments];
   for (int s = 0; s < op.segments; ++s) {
     input[s] = op.input[s];
     input[s].a += begin * input[s].ld;
   }
-  if (!gate_products<Products<Cell>>(input, op.segments, end - begin, op.hidden,
-                                     norm.raw + (begin - first) * norm.ld, norm.ld, worker)) {
+  if (!gate_products<P>(input, op.segments, end - begin, {0, (op.hidden + panel - 1) / panel},
+                        op.hidden, norm.raw + (begin - first) * norm.ld, norm.ld, worker)) {
     return false;
   }
-  for (int64_t i = begin; i < end; ++i) take_moments(norm, i - first);
+  for (int64_t i = begin - first; i < end - first; ++i) keep_moments(norm, i, moments_of(norm, i));
   return true;
 }
 
-// What the cell takes, panel by panel, from row `input` of U x and row `own` of W h.
+// Where a unit's first gate stands in a row as the cell takes it.
+template <class Cell, class T>
+NORMRNN_INLINE T* gate_at(T* row, int64_t unit) {
+  constexpr int kPanel = Layout<Cell>::template kPanel<T>;
+  return row + unit / kPanel * Layout<Cell>::template kWidth<T> + unit % kPanel;
+}
+
+// What the cell takes for some units, panel by panel, from row `input` of U x and row `own` of W h.
 template <class Cell, class T, class E>
-NORMRNN_INLINE void fill_gates(const LayerForward<T, E>& op, int64_t input, int64_t own, T* row) {
+NORMRNN_INLINE void fill_gates(const LayerForward<T, E>& op, int64_t input, int64_t own,
+                               const Moments<T>& moments, Range units, T* row) {
   using P = Products<Cell>;
   constexpr int kPanel = Layout<Cell>::template kPanel<T>;
   static_assert(kPanel == Layout<P>::template kPanel<T>);
   const Norm<T>&in = op.norms.of[kInputNorm], &rec = op.norms.of[kRecurrentNorm];
-  for (int64_t unit = 0; unit < op.hidden; unit += kLanes<T>) {
-    const int n = int(min_of(kLanes<T>, op.hidden - unit));
-    T* out = row + unit / kPanel * Layout<Cell>::template kWidth<T> + unit % kPanel;
+  const Moments<T> in_moments = kept_moments(in, input);
+  for (int64_t unit = units.begin; unit < units.end; unit += kLanes<T>) {
+    const int n = int(min_of(kLanes<T>, units.end - unit));
+    T* out = gate_at<Cell>(row, unit);
 #pragma GCC unroll 8
     for (int j = 0; j < P::kGates + P::kSplit; ++j) {
       Vec<T> sum = {};
-      if (j < P::kGates) sum = normalised(in, input, j * op.hidden + unit, n);
-      if (j >= P::kSplit) sum += normalised(rec, own, (j - P::kSplit) * op.hidden + unit, n);
+      if (j < P::kGates) sum = normalised(in, input, in_moments, j * op.hidden + unit, n);
+      if (j >= P::kSplit) {
+        sum += normalised(rec, own, moments, (j - P::kSplit) * op.hidden + unit, n);
+      }
       store(out + j * kPanel, sum);
     }
   }
 }
 
-// The first half of a step of a cell that normalises its state, and the second half's z.
+// The first half of a step of a cell that normalises its state: the gates, and c' before its norm.
 template <class Cell, class T, class E>
-NORMRNN_INLINE void norm_state(const LayerForward<T, E>& op, const int64_t* prev_row, int64_t own,
-                               const MaskRow<T>& candidate, T* row) {
+NORMRNN_INLINE void inner_state(const LayerForward<T, E>& op, const int64_t* prev_row, int64_t own,
+                                const MaskRow<T>& candidate, Range units, T* row) {
   constexpr int kGates = Products<Cell>::kGates, kPanel = Layout<Cell>::template kPanel<T>;
   const Norm<T>& norm = op.norms.of[kStateNorm];
-  const auto at = [&](int64_t unit) {
-    return row + unit / kPanel * Layout<Cell>::template kWidth<T> + unit % kPanel;
-  };
-  for (int64_t unit = 0; unit < op.hidden; unit += kLanes<T>) {
+  for (int64_t unit = units.begin; unit < units.end; unit += kLanes<T>) {
+    T* gates = gate_at<Cell>(row, unit);
     Vec<T> pre[kGates], prev[Cell::kStates];
-    for (int g = 0; g < kGates; ++g) pre[g] = load(at(unit) + g * kPanel);
+    for (int g = 0; g < kGates; ++g) pre[g] = load(gates + g * kPanel);
     for (int s = 0; s < Cell::kStates; ++s) {
       prev[s] = load(op.state[s] + prev_row[s] * op.state_ld + unit);
     }
     const Vec<T> inner = Cell::inner(pre, prev, CandidateDrop<T>{candidate, unit});
-    for (int g = 0; g < kGates; ++g) store(at(unit) + g * kPanel, pre[g]);
-    store_n(norm.raw + own * norm.ld + unit, inner, int(min_of(kLanes<T>, op.hidden - unit)));
+    for (int g = 0; g < kGates; ++g) store(gates + g * kPanel, pre[g]);
+    store_n(norm.raw + own * norm.ld + unit, inner, int(min_of(kLanes<T>, units.end - unit)));
   }
-  take_moments(norm, own);
-  for (int64_t unit = 0; unit < op.hidden; unit += kLanes<T>) {
-    const int n = int(min_of(kLanes<T>, op.hidden - unit));
-    store(at(unit) + kGates * kPanel, normalised(norm, own, unit, n));
+}
+
+// The second half's z.
+template <class Cell, class T, class E>
+NORMRNN_INLINE void fill_state(const LayerForward<T, E>& op, int64_t own, const Moments<T>& moments,
+                               Range units, T* row) {
+  constexpr int kGates = Products<Cell>::kGates, kPanel = Layout<Cell>::template kPanel<T>;
+  for (int64_t unit = units.begin; unit < units.end; unit += kLanes<T>) {
+    const int n = int(min_of(kLanes<T>, units.end - unit));
+    store(gate_at<Cell>(row, unit) + kGates * kPanel,
+          normalised(op.norms.of[kStateNorm], own, moments, unit, n));
   }
 }
 
@@ -168,11 +202,12 @@ void layernorm_forward(const LayerForward<T, E>& op, Worker& worker) {
   const int64_t panels = (op.hidden + kPanel - 1) / kPanel;
   const Clock clock{op.offset, op.times, op.reverse};
   const Share share = share_of(worker, op.shares, op.batch, panels);
+  const Range units{share.panels.begin * kPanel, min_of(op.hidden, share.panels.end * kPanel)};
   const int64_t depth = cpu::operands_of<E>(op.hidden), size = worker.size();
-  const Norm<T>& norm = op.norms.of[kRecurrentNorm];
+  const Norm<T>&norm = op.norms.of[kRecurrentNorm], &state_norm = op.norms.of[kStateNorm];
+  const bool split = splits_units(worker, op.shares), keeps = units.begin == 0;
   const auto epilogue =
       op.masks.any ? forward_epilogue<Cell, true, T, E> : forward_epilogue<Cell, false, T, E>;
-  T* row = op.gate_rows + worker.rank() * op.gate_rows_ld;
 
   int64_t chunk_end = 0, input_first = 0;
   for (int64_t step = 0; step < op.times; ++step) {
@@ -192,35 +227,60 @@ void layernorm_forward(const LayerForward<T, E>& op, Worker& worker) {
     }
     const int64_t now = clock.rows(step);
     const int64_t running = min_of(now, clock.rows(step - 1));  // the others start here
-    const Range parts[2] = {overlap(share.rows, {0, running}), overlap(share.rows, {running, now})};
-    for (int part = 0; part < 2; ++part) {
-      const auto [begin, end] = parts[part];
+    const int64_t first_own = op.norms.keep ? clock.begin(step) : 0;
+    const auto prev_row = [&](int s, int64_t r) {
+      return (r < running ? state_block(op, clock, s, step - 1) : 0) + r;
+    };
+    const Range parts[2] = {{0, running}, {running, now}};
+    for (const Range& part : parts) {
+      const auto [begin, end] = overlap(share.rows, part);
       if (begin >= end) continue;
-      int64_t prev_row[Cell::kStates], next_row[Cell::kStates];
-      for (int s = 0; s < Cell::kStates; ++s) {
-        prev_row[s] = (part == 0 ? state_block(op, clock, s, step - 1) : 0) + begin;
-        next_row[s] = state_block(op, clock, s, step) + begin;
-      }
-      int64_t own = begin + (op.norms.keep ? clock.begin(step) : 0);
-      const Segment<E> recurrent{op.h + prev_row[0] * op.h_ld, op.h_ld, depth, op.recurrent};
-      if (!gate_products<Products<Cell>>(&recurrent, 1, end - begin, op.hidden,
-                                         norm.raw + own * norm.ld, norm.ld, worker)) {
+      const Segment<E> recurrent{op.h + prev_row(0, begin) * op.h_ld, op.h_ld, depth, op.recurrent};
+      if (!gate_products<Products<Cell>>(&recurrent, 1, end - begin, share.panels, op.hidden,
+                                         norm.raw + (first_own + begin) * norm.ld, norm.ld,
+                                         worker)) {
         return;
       }
-      for (int64_t r = begin; r < end; ++r, ++own) {
-        const int64_t packed_row = clock.begin(step) + r;
-        take_moments(norm, own);
-        fill_gates<Cell>(op, packed_row - input_first, own, row);
+    }
+    if (split && !worker.barrier()) return;
+    // Where nobody waits for it a row is done at once, while it is in the cache.
+    const Range rows = overlap(share.rows, {0, now});
+    for (int64_t begin = rows.begin, end; begin < rows.end; begin = end) {
+      end = split ? rows.end : begin + 1;
+      const auto gate_row = [&](int64_t r) {
+        return op.gate_rows + (split ? r : worker.rank()) * op.gate_rows_ld;
+      };
+      for (int64_t r = begin; r < end; ++r) {
+        const int64_t own = first_own + r, packed_row = clock.begin(step) + r;
+        const Moments<T> moments = moments_of(norm, own);
+        if (keeps) keep_moments(norm, own, moments);
+        fill_gates<Cell>(op, packed_row - input_first, own, moments, units, gate_row(r));
         if constexpr (kNormsState<Cell>) {
+          int64_t prev[Cell::kStates];
+          for (int s = 0; s < Cell::kStates; ++s) prev[s] = prev_row(s, r);
           const MaskRow<T> candidate(op.masks.candidate, packed_row, r);
-          norm_state<Cell>(op, prev_row, own, candidate, row);
+          inner_state<Cell>(op, prev, own, candidate, units, gate_row(r));
         }
-        for (int64_t p = 0; p < panels; ++p) {
-          epilogue(op, row + p * kWidth, 1, p, prev_row, next_row, packed_row, r);
+      }
+      if (kNormsState<Cell> && split && !worker.barrier()) return;
+      for (int64_t r = begin; r < end; ++r) {
+        const int64_t own = first_own + r;
+        if constexpr (kNormsState<Cell>) {
+          const Moments<T> moments = moments_of(state_norm, own);
+          if (keeps) keep_moments(state_norm, own, moments);
+          fill_state<Cell>(op, own, moments, units, gate_row(r));
         }
-        for (int s = 0; s < Cell::kStates; ++s) ++prev_row[s], ++next_row[s];
+        int64_t prev[Cell::kStates], next[Cell::kStates];
+        for (int s = 0; s < Cell::kStates; ++s) {
+          prev[s] = prev_row(s, r);
+          next[s] = state_block(op, clock, s, step) + r;
+        }
+        for (int64_t p = share.panels.begin; p < share.panels.end; ++p) {
+          epilogue(op, gate_row(r) + p * kWidth, 1, p, prev, next, clock.begin(step) + r, r);
+        }
       }
     }
+    if (split && !worker.barrier()) return;
   }
 }
 
