@@ -38,7 +38,7 @@ def drawn(cls: type) -> st.SearchStrategy:
 
 
 RULES = st.one_of([drawn(cls) for cls in nr.rules.registry().values()])
-# Those of groups and whole matrices are in test_groups.py.
+# Those of groups and whole matrices are in test_groups.py and test_matrices.py.
 PENALTIES = st.one_of(
     [drawn(cls) for cls in nr.penalties.registry().values() if issubclass(cls, ElementwisePenalty)]
 )
