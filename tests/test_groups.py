@@ -1,4 +1,7 @@
-"""Penalties and constraints of groups in whole networks: core and reference."""
+"""Penalties and constraints of groups in whole networks: core and reference.
+
+One file, for all kinds of groups take their penalties and networks from the same few draws.
+"""
 
 from copy import deepcopy
 from dataclasses import fields
@@ -29,8 +32,6 @@ from normrnn.penalties.base import strength_names
 from runs import in_float64
 
 KINDS = sorted(name for name, cls in registry().items() if issubclass(cls, GroupPenalty))
-
-
 numbers = st.floats(0.01, 0.9)
 
 

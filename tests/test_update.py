@@ -1,4 +1,7 @@
-"""The core's update against the reference's, and what it refuses."""
+"""The core's update against the reference's, and what it refuses.
+
+One file, for all of it draws rules, penalties and parameters by the same strategies.
+"""
 
 import re
 from copy import deepcopy

@@ -12,8 +12,6 @@ from networks import assert_unchanged, lstm_problem
 LAYER_0 = "['weight_hh_l0', 'weight_ih_l1']"
 TOP = "['weight_hh_l1', 'weight_hy']"
 OUT = "penalty: expected a pattern for groups='outgoing' that matches "
-
-
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"penalty": {"weight_xx": nr.L2(0.1)}}, "penalty: expected a pattern that matches one of "),
     (

@@ -78,9 +78,6 @@ void prepare_norms(const ForwardCall<T>& call, const Tape<T>& tape, const Weight
   to.norm_parameters = norm_parameters(cell, weights, call.shape.hidden, op.norms);
   op.norms.keep = call.need_grad;
   op.gate_rows_ld = padded_row<T>(units * (cell.gates + cell.split + cell.inner), lanes);
-  const int64_t gate_rows = std::max<int64_t>(call.threads, call.shape.batch);
-  to.gate_rows = Buffer<T>(product(gate_rows, op.gate_rows_ld));
-  op.gate_rows = to.gate_rows.get();
   op.product_rows = rows_ahead(tape, units * cell.gates, call.threads);
   for (int kind = 0; kind < cpu::kNormKinds; ++kind) {
     int64_t rows = kind == cpu::kInputNorm ? op.product_rows : call.shape.batch;
@@ -184,7 +181,13 @@ void take_plan(const Tape<T>& tape, const Plan& plan, const cpu::Shares& shares,
   const cpu::CellKernels<T>& cell = *tape.cell;
   cpu::LayerForward<T, E>& op = to.op;
   op.shares = shares;
-  if (!plan.input_ahead || cell.layer_norm) return;
+  if (cell.layer_norm) {
+    const int64_t rows = plan.by_rows ? plan.workers : op.batch;
+    to.gate_rows = Buffer<T>(product(rows, op.gate_rows_ld));
+    op.gate_rows = to.gate_rows.get();
+    return;
+  }
+  if (!plan.input_ahead) return;
   op.product_ld =
       panels_of(op.hidden, cell.panel_units) * cell.panel_units * (cell.gates + cell.split);
   op.product_rows = rows_ahead(tape, op.product_ld, 1);

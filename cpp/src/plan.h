@@ -12,7 +12,7 @@ namespace normrnn {
 struct LayerCost {
   int64_t panels;    // of hidden units, the least that can be given to a worker
   int64_t row_work;  // multiply-adds of one row of a step
-  int64_t sent;      // numbers of a row that the next step's products read
+  int64_t sent;      // numbers of a row that all workers read at each step
   int64_t element;   // bytes of a weight
   int lanes;         // of a vector
   int barriers;      // at each step where hidden units are split; none: they do not feel each other

@@ -1,6 +1,8 @@
 // The update over all tensors: a look at the gradients, which can still refuse, then one pass.
 // Groups that do not lie in one task's rows are measured, and for a prox their steps taken, before
 // it.
+//
+// One file of over 400 lines, for its parts share one object: the call, its blocks and solvers.
 #include <algorithm>
 #include <cmath>
 #include <memory>

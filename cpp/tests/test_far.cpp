@@ -62,29 +62,37 @@ class Run {
   int64_t gates() const { return cell_.gates * kHidden; }
   int64_t all_gates() const { return (cell_.gates + cell_.split) * kHidden; }
 
+  // What an op is told in either direction of time.
+  template <class Op>
+  void place(Op& op) {
+    op.hidden = kHidden;
+    op.batch = kBatch;
+    op.times = kTimes;
+    op.offset = kOffset;
+    op.reverse = reverse_;
+    op.state[0] = h_.row(0);
+    op.state[1] = c_.row(0);
+    op.state_ld = h_.ld;
+    op.tape = tape_.row(0);
+    op.tape_ld = tape_.ld;
+    op.shares = {kShares, true};
+  }
+
   void forward() {
     const Weights<T> weights{weights_[0].data(), weights_[1].data(), weights_[2].data(),
                              weights_[3].data()};
     const PackedForward<T, T> packed =
         pack_direction<T, T>(cell_, weights, {kTimes, kBatch, kInputs, kHidden, 1, 1}, 0, 1);
     cpu::LayerForward<T, T> op{};
-    op.hidden = kHidden;
-    op.batch = kBatch;
-    op.times = kTimes;
-    op.offset = kOffset;
-    op.reverse = reverse_;
+    place(op);
     op.segments = 1;
     op.input[0] = {x_.row(0), x_.ld, kInputs, packed.input[0].get()};
     op.recurrent = packed.recurrent.get();
     op.bias = packed.bias.get();
-    op.state[0] = op.h = h_.row(0);
-    op.state[1] = c_.row(0);
     op.keep[0] = op.keep[1] = true;
-    op.state_ld = op.h_ld = h_.ld;
-    op.tape = tape_.row(0);
-    op.tape_ld = tape_.ld;
+    op.h = op.state[0];
+    op.h_ld = op.state_ld;
     op.y = {y_.row(0), y_.ld, slot_.data()};
-    op.shares = {kShares, true};
     run_parallel(1, [&](Worker& worker) { cell_.same.forward(op, worker); });
   }
 
@@ -98,24 +106,14 @@ class Run {
                      recurrent.get());
     Buffer<double> norm_parts(kRows * panels);
     cpu::LayerBackward<T, T> op{};
-    op.hidden = kHidden;
-    op.batch = kBatch;
-    op.times = kTimes;
-    op.offset = kOffset;
-    op.reverse = reverse_;
+    place(op);
     op.recurrent = recurrent.get();
-    op.state[0] = h_.row(0);
-    op.state[1] = c_.row(0);
-    op.state_ld = h_.ld;
-    op.tape = tape_.row(0);
-    op.tape_ld = tape_.ld;
     op.dy = {dy_.row(0), dy_.ld, slot_.data()};
     op.d_state = d_state_.row(0);
     op.d_gates = op.operands = d_gates_.row(0);
     op.gates_ld = op.operands_ld = d_gates_.ld;
     op.gate_operands = kHidden;
     op.norm_parts = norm_parts.get();
-    op.shares = {kShares, true};
     run_parallel(1, [&](Worker& worker) { cell_.same.backward(op, worker); });
   }
 

@@ -1,6 +1,7 @@
 // Shares of work: all of it, in order, in proportion to speeds; and speeds that follow what is noted.
 #include "cpu/speeds.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "check.h"

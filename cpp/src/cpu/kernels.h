@@ -133,8 +133,8 @@ struct LayerForward {
   int64_t product_rows, product_ld;
   Pace pace;
   LayerNorms<T> norms;  // cells with layer norm
-  // Rows as the cell takes them: one for each worker, or one for each sequence where units are split
-  T* gate_rows;  // [max(workers, B), gate_rows_ld]
+  // Rows as the cell takes them: one for each worker, or where units are split for each sequence.
+  T* gate_rows;
   int64_t gate_rows_ld;
   const T* diagonal;  // [H] weight_hh of diagonal cells
 };

@@ -173,6 +173,7 @@ struct Job {
 int Worker::rank() const { return rank_; }
 int Worker::size() const { return size_; }
 int Worker::group() const { return group_; }
+double Worker::waited() const { return waited_; }
 
 Worker Worker::part(int groups) const {
   const int each = size_ / groups, group = rank_ / each;

@@ -29,7 +29,7 @@ class Worker {
   // Waits for all workers; false if the job was cancelled, and then everyone must return.
   bool barrier();
   // Nanoseconds waited at barriers so far; waits too short to look at the clock do not count.
-  double waited() const { return waited_; }
+  double waited() const;
   // Where the second of two groups follows the first: the first tells how many steps are done, the
   // second waits for so many; false if the job was cancelled, and then everyone must return.
   void publish(int64_t steps);

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from normrnn._heads import HEADS
 from normrnn.penalties.arrays import bind, one_array
 from normrnn.penalties.groups import GroupPenalty, as_matrix
-from normrnn.penalties.resolve import One, Params, Piece, gates_of, inner_of, is_prox
+from normrnn.penalties.resolve import (
+    One,
+    Params,
+    Piece,
+    gates_of,
+    inner_of,
+    is_prox,
+    with_inner,
+)
 
 _RECURRENT = re.compile(r"weight_hh_l(\d+)(_reverse)?")
 
@@ -244,7 +252,7 @@ def _as_block(term: One, name: str, gate: int = 0, gates: int = 1) -> One:
     weights = _check_weights(penalty, name, gates)
     own = None if weights is None else weights[gate : gate + 1]
     block = replace(penalty, groups="matrix", weights=own)  # type: ignore[type-var]
-    return type(term)(block) if term is not penalty else block  # type: ignore[call-arg]
+    return with_inner(term, block)
 
 
 def _check_weights(penalty: GroupPenalty, name: str, count: int) -> NDArray[Any] | None:

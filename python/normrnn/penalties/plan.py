@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from normrnn.penalties.base import ElementwisePenalty, Penalty, Prox
+from normrnn.penalties.base import ElementwisePenalty, Penalty
 from normrnn.penalties.group_sets import GroupSets, group_sets, piece_of, split_gates
 from normrnn.penalties.groups import GroupPenalty
 from normrnn.penalties.matrix import MatrixPenalty
-from normrnn.penalties.resolve import Params, Piece, Some, inner_of, is_prox, resolve
+from normrnn.penalties.resolve import Params, Piece, Some, inner_of, is_prox, resolve, with_inner
 
 _MOST_KEPT = 8
 
@@ -133,10 +133,9 @@ def _at(plan: Plan, step: int) -> Plan:
             pieces = pieces.copy()
         for i, j in in_terms:
             terms = list(pieces[i].terms)
-            now = inner_of(terms[j]).with_strengths(numbers)
-            terms[j] = Prox(now) if isinstance(terms[j], Prox) else now
+            terms[j] = with_inner(terms[j], inner_of(terms[j]).with_strengths(numbers))
             pieces[i] = pieces[i]._replace(terms=tuple(terms))
-    return Plan(
+    return Plan(  # not `_replace`, which takes 1 us more
         pieces,
         elements,
         plan.groups,

@@ -169,8 +169,7 @@ def _weighted(piece: Piece, params: Params) -> Piece:
         penalty = inner_of(term)
         if not isinstance(penalty, MatrixPenalty):
             return term
-        block = penalty.for_block(piece.name, gate, gates)
-        return Prox(block) if isinstance(term, Prox) else block
+        return with_inner(term, penalty.for_block(piece.name, gate, gates))
 
     return piece._replace(terms=tuple(map(own, piece.terms)))
 
@@ -208,9 +207,7 @@ def _terms(argument: str, some: Some, step: int) -> tuple[One, ...]:
     for term in terms:
         if not isinstance(term, Penalty | Prox):
             raise TypeError(f"{argument}: expected a penalty, got {type(term).__name__}")
-    terms = tuple(
-        Prox(term.penalty.at(step)) if isinstance(term, Prox) else term.at(step) for term in terms
-    )
+    terms = tuple(with_inner(term, inner_of(term).at(step)) for term in terms)
     if len(terms) == 1:
         return terms
     for kind, words in _KINDS:
@@ -236,15 +233,15 @@ def inner_of(term: One) -> Penalty:
     return term.penalty if isinstance(term, Prox) else term
 
 
+def with_inner(term: One, penalty: Penalty) -> One:
+    """Return the term with another penalty in place of its own."""
+    return Prox(penalty) if isinstance(term, Prox) else penalty
+
+
 def is_prox(term: One) -> bool:
     """Whether it acts after the rule's step."""
     return isinstance(term, Prox) or term.constraint
 
 
 def _bind(terms: tuple[One, ...], name: str) -> tuple[One, ...]:
-    return tuple(
-        Prox(term.penalty.for_parameter(name))
-        if isinstance(term, Prox)
-        else term.for_parameter(name)
-        for term in terms
-    )
+    return tuple(with_inner(term, inner_of(term).for_parameter(name)) for term in terms)

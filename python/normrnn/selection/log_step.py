@@ -10,7 +10,7 @@ from typing import Any
 from normrnn._numbers import non_negative, positive
 from normrnn.penalties import Penalty, Prox
 from normrnn.penalties.base import number, strength_names
-from normrnn.penalties.resolve import inner_of
+from normrnn.penalties.resolve import inner_of, with_inner
 from normrnn.selection.hypergradient import Strength
 from normrnn.selection.terms import Penalties
 
@@ -68,7 +68,7 @@ def log_step(
             change = min(limit, max(-limit, -rate * value * slope))
             changes[name] = value * math.exp(change)
         changed: Penalty = replace(inner, **changes) if changes else inner  # type: ignore[type-var]
-        return Prox(changed) if isinstance(one, Prox) else changed
+        return with_inner(one, changed)
 
     def every(pattern: str, some: Any) -> Any:
         if some is None:
