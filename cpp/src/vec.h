@@ -85,6 +85,14 @@ NORMRNN_INLINE void store_n(T* p, Vec<T> v, int n) {
   for (int i = 0; i < n; ++i) p[i] = lanes[i];
 }
 
+// f(i, n) for the vectors of a row of `count` numbers, n of them in the one at i.
+template <class T, class F>
+NORMRNN_INLINE void over_row(int64_t count, F&& f) {
+  int64_t i = 0;
+  for (; i + kLanes<T> <= count; i += kLanes<T>) f(i, kLanes<T>);
+  if (i < count) f(i, int(count - i));
+}
+
 // v with the lanes from the n-th on set to 0.
 template <class T>
 NORMRNN_INLINE Vec<T> first_lanes(Vec<T> v, int n) {
@@ -200,6 +208,21 @@ NORMRNN_INLINE void add_squares(Doubles (&sum)[2], Vec<float> v) {
 }
 
 NORMRNN_INLINE void add_squares(Doubles (&sum)[2], Vec<double> v) { sum[0] += v * v; }
+
+// Bit i: whether a[i] >= b.
+NORMRNN_INLINE uint32_t at_least(Vec<float> a, float b) {
+#if defined(__x86_64__) && NORMRNN_VECTOR_BYTES == 64
+  return _mm512_cmp_ps_mask(a, splat(b), _CMP_GE_OQ);
+#elif defined(__x86_64__) && NORMRNN_VECTOR_BYTES == 32
+  return uint32_t(_mm256_movemask_ps(_mm256_cmp_ps(a, splat(b), _CMP_GE_OQ)));
+#elif defined(__x86_64__)
+  return uint32_t(_mm_movemask_ps(_mm_cmpge_ps(a, splat(b))));
+#else
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes<float>; ++i) bits |= uint32_t(a[i] >= b) << i;
+  return bits;
+#endif
+}
 
 // The same of products of two.
 NORMRNN_INLINE void add_products(Doubles (&sum)[2], Vec<float> a, Vec<float> b) {

@@ -88,14 +88,6 @@ void keep_products(const LayerBackward<T, E>& op, const T* tile, int64_t rows, i
   }
 }
 
-// f(i, n) for the vectors of a row of `count` numbers, n of them in the one at i.
-template <class T, class F>
-NORMRNN_INLINE void over_row(int64_t count, F&& f) {
-  int64_t i = 0;
-  for (; i + kLanes<T> <= count; i += kLanes<T>) f(i, kLanes<T>);
-  if (i < count) f(i, int(count - i));
-}
-
 // Sums over a row of h [count]; `before`, the row of the step before, may be null.
 template <class T>
 StateSums state_sums(const T* h, const T* before, int64_t count) {

@@ -15,20 +15,9 @@ using cpu::GroupRows;
 using cpu::GroupSums;
 using cpu::StepKeep;
 
-// f(row, element, entry of its group, lanes) over some rows of a matrix, and end(entry) after each
-// row. Rows are read whole, which hardware prefetchers follow: a tile of columns at a time, for
-// sums that stay in the first cache, was slower.
-template <class F, class End>
-NORMRNN_INLINE void for_rows(const GroupRows& rows, int lanes, F&& f, End&& end) {
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    const int64_t first = r * rows.columns, entry = (r - rows.begin) * rows.row_step;
-    int64_t c = 0;
-    for (; c + lanes <= rows.columns; c += lanes) {  // no question per vector
-      f(r, first + c, entry + c * rows.column_step, lanes);
-    }
-    if (c < rows.columns) f(r, first + c, entry + c * rows.column_step, int(rows.columns - c));
-    end(entry);
-  }
+// The entry of a row's or of an element's group.
+NORMRNN_INLINE int64_t entry_of(const GroupRows& rows, int64_t row, int64_t column) {
+  return (row - rows.begin) * rows.row_step + column * rows.column_step;
 }
 
 // A value for each column, or one for a whole row.
@@ -37,89 +26,104 @@ NORMRNN_INLINE Vec<T> entries(const GroupRows& rows, const T* of, int64_t entry,
   return rows.column_step ? load_n(of + entry, n) : splat(of[entry]);
 }
 
-// Adds products to an array of sums that has one for each column, or one for a whole row.
-struct ProductSums {
-  ProductSums(double* sums, const GroupRows& rows) : sums(sums), each(rows.column_step != 0) {}
-
-  // Lanes past the n-th are to hold a 0.
-  template <class T>
-  NORMRNN_INLINE void add(int64_t entry, Vec<T> a, Vec<T> b, int n) {
-    Doubles product[2] = {};
-    add_products(product, a, b);
-    if (!each) {
-      row[0] += product[0];
-      row[1] += product[1];
-      return;
-    }
-    constexpr int kHalf = kLanes<double>;
-    for (int h = 0; h * kHalf < kLanes<T>; ++h) {
-      const int count = int(min_of(kHalf, n - h * kHalf));
-      double* at = sums + entry + h * kHalf;
-      if (count > 0) store_n(at, load_n(at, count) + product[h], count);
-    }
+// f(bundle, entry of its group), and end(entry) after the last of a group that is not columns.
+// These are read several rows at a time, one beneath the other, so that a sum of a few vectors is
+// of one group.
+template <class T, class F, class End>
+NORMRNN_INLINE void for_groups(const GroupRows& rows, F&& f, End&& end) {
+  if (rows.column_step) {
+    for_deep_bundles<T>(rows.begin, rows.end, rows.columns,
+                        [&](const Bundle& b, int64_t column, int64_t)
+                            __attribute__((always_inline)) { f(b, column); });
+    return;
   }
-  NORMRNN_INLINE void end_row(int64_t entry) {
-    if (each) return;
-    sums[entry] += sum_lanes<double>(row[0] + row[1]);
-    row[0] = row[1] = Doubles{};
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    const int64_t entry = entry_of(rows, r, 0);
+    for_bundles<T>(r * rows.columns, (r + 1) * rows.columns,
+                   [&](const Bundle& b) __attribute__((always_inline)) { f(b, entry); });
+    end(entry);
   }
+}
 
-  double* const sums;
-  const bool each;
-  Doubles row[2] = {};
-};
+// Adds to the sums of some columns, or to that of a whole group.
+NORMRNN_INLINE void add_each(double* sums, int lanes, const Doubles (&add)[2]) {
+  constexpr int kL = kLanes<double>;
+  for (int h = 0; h < 2; ++h) {
+    const int n = int(min_of(kL, lanes - h * kL));
+    if (n > 0) store_n(sums + h * kL, load_n(sums + h * kL, n) + add[h], n);
+  }
+}
+NORMRNN_INLINE void add_all(double* sum, Doubles (&add)[2]) {
+  *sum += StepSums::total(add);
+  add[0] = add[1] = Doubles{};
+}
 
 // Takes the step of some rows. With sums of groups, the norms of the step and of the weights come
 // from these later. Returns the step size of the last weight.
 template <bool kGroups, class Rule, class Penalty, class T>
 T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRows& rows,
-           const T* row_clip, const T* group_pull, const GroupSums& to, const StepKeep<T>& keep,
+           const T* row_clip, const T* group_pull, const GroupSums& to, const StepKeep<T>& kept,
            Penalty penalty, UpdateSums& sums) {
-  using Steps = Stepper<Rule, Penalty, T>;
-  const Steps steps(at, scale, penalty);
-  StepSums<T> total{scale.sum_gradients};
-  Doubles value[2] = {};  // in double: these blocks are large, see StepSums
-  ProductSums before(to.before, rows), after(to.after, rows), change(to.change, rows),
-      cross(to.cross, rows), weighted(to.weighted, rows);
+  const Stepper<Rule, Penalty, T> steps(at, scale, penalty);
+  const int64_t first = rows.begin * rows.columns;
+  const StepKeep<T> keep = kept.w ? StepKeep<T>{kept.w - first, kept.step_size - first} : kept;
+  StepSums total;
   Vec<T> step_size{};
-  const auto step = [&](int64_t r, int64_t i, int64_t entry, int n) __attribute__((always_inline)) {
-    typename Steps::Step one;
-    const Vec<T> clip = row_clip ? splat(row_clip[r - rows.begin]) : steps.clip;
-    const Vec<T> pull = group_pull ? entries(rows, group_pull, entry, n) : Vec<T>{};
-    steps.take(i, n, clip, group_pull ? &pull : nullptr, one);
-    write(at, i, n, Rule::kSlots, one);
-    if constexpr (!Penalty::kNone) add_to(value, first_lanes<T>(one.value, n));
-    total.add_gradient(one);
-    step_size = one.prox_step;
-    if constexpr (!kGroups) {
-      total.add_weights(one.w, one.next, n);
-      return;
-    }
-    const Vec<T> next = first_lanes<T>(one.next, n);
-    before.template add<T>(entry, one.w, one.w, n);
-    after.template add<T>(entry, next, next, n);
-    if (to.weighted) {
-      store_n(keep.w + i - rows.begin * rows.columns, one.w, n);
-      store_n(keep.step_size + i - rows.begin * rows.columns, one.prox_step, n);
-      weighted.template add<T>(entry, first_lanes<T>(next * one.prox_step, n), next, n);
-    } else {
-      change.template add<T>(entry, next - one.w, next - one.w, n);
-      cross.template add<T>(entry, next - one.w, one.w, n);
-    }
+  const auto take = [&](const Bundle& b, int64_t row, int64_t entry, bool each, StepSums& add)
+      __attribute__((always_inline)) {
+    Vec<T> group{};
+    step_size = take_bundle<kGroups>(
+        steps, b, scale.sum_gradients, each, keep,
+        [&](int j) __attribute__((always_inline)) {
+          return row_clip ? splat(row_clip[row - rows.begin + (each ? j : 0)]) : steps.clip;
+        },
+        [&](int j) __attribute__((always_inline)) -> const Vec<T>* {
+          if (!group_pull) return nullptr;
+          group = entries(rows, group_pull, entry + (rows.column_step ? j * kLanes<T> : 0), b.lanes);
+          return &group;
+        },
+        add);
   };
-  for_rows(rows, kLanes<T>, step, [&](int64_t entry) {
-    if constexpr (!kGroups) return;
-    before.end_row(entry);
-    after.end_row(entry);
-    if (to.weighted) {
-      weighted.end_row(entry);
-    } else {
-      change.end_row(entry);
-      cross.end_row(entry);
+  if (kGroups && rows.column_step) {
+    for_deep_bundles<T>(
+        rows.begin, rows.end, rows.columns,
+        [&](const Bundle& b, int64_t column, int64_t row) __attribute__((always_inline)) {
+          StepSums own;
+          take(b, row, column, true, own);
+          add_each(to.before + column, b.lanes, own.before);
+          add_each(to.after + column, b.lanes, own.after);
+          if (to.weighted) {
+            add_each(to.weighted + column, b.lanes, own.weighted);
+          } else {
+            add_each(to.change + column, b.lanes, own.change);
+            add_each(to.cross + column, b.lanes, own.cross);
+          }
+          for (int h = 0; h < 2; ++h) {
+            total.penalty[h] += own.penalty[h];
+            total.grad[h] += own.grad[h];
+          }
+        });
+  } else {
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      const int64_t begin = r * rows.columns;
+      for_bundles<T>(begin, begin + rows.columns, [&](const Bundle& b)
+                                                      __attribute__((always_inline)) {
+        take(b, r, entry_of(rows, r, b.first - begin), false, total);
+      });
+      if constexpr (!kGroups) continue;
+      const int64_t entry = entry_of(rows, r, 0);
+      add_all(to.before + entry, total.before);
+      add_all(to.after + entry, total.after);
+      if (to.weighted) {
+        add_all(to.weighted + entry, total.weighted);
+      } else {
+        add_all(to.change + entry, total.change);
+        add_all(to.cross + entry, total.cross);
+      }
     }
-  });
+  }
+  if constexpr (kGroups) total.change[0] = total.change[1] = Doubles{};
   total.finish(sums);
-  sums.penalty = sum_lanes<double>(value[0] + value[1]);
   return step_size[0];
 }
 
@@ -150,34 +154,56 @@ T step_rows(int rule, const UpdateTensor<T>& at, const UpdateScale<T>& scale, co
 
 template <class T>
 void scale_rows(T* w, const GroupRows& rows, const T* factor) {
-  for_rows(
-      rows, kLanes<T>,
-      [&](int64_t, int64_t i, int64_t entry, int n) __attribute__((always_inline)) {
-        store_n(w + i, load_n(w + i, n) * entries(rows, factor, entry, n), n);
-      },
-      [](int64_t) {});
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    over_row<T>(rows.columns, [&](int64_t c, int n) __attribute__((always_inline)) {
+      T* at = w + r * rows.columns + c;
+      store_n(at, load_n(at, n) * entries(rows, factor, entry_of(rows, r, c), n), n);
+    });
+  }
 }
 
 // u = w / (root + strength h), h the step size: adds u^2, and u^2 / (root + strength h).
 template <class T>
 void root_sums(const T* w, const T* step_size, const GroupRows& rows, const T* root,
                const T* strength, double* squares, double* over) {
-  ProductSums square(squares, rows), slope(over, rows);
-  const int64_t first = rows.begin * rows.columns;
-  for_rows(
-      rows, kLanes<T>,
-      [&](int64_t, int64_t i, int64_t entry, int n) __attribute__((always_inline)) {
-        const Vec<T> part =
-            splat(T(1)) / (entries(rows, root, entry, n) +
-                           entries(rows, strength, entry, n) * load_n(step_size + i - first, n));
-        const Vec<T> w_i = load_n(w + i, n);
-        const Vec<T> u = first_lanes<T>(w_i * part, n);
-        square.template add<T>(entry, u, u, n);
-        slope.template add<T>(entry, u, first_lanes<T>(u * part, n), n);
+  const bool each = rows.column_step != 0;
+  const int64_t begin = rows.begin * rows.columns;
+  Doubles square[2] = {}, slope[2] = {};
+  for_groups<T>(
+      rows,
+      [&](const Bundle& b, int64_t entry) __attribute__((always_inline)) {
+        const Vec<T> r = entries(rows, root, entry, b.lanes);
+        const Vec<T> s = entries(rows, strength, entry, b.lanes);
+        const auto part = [&](int64_t i) __attribute__((always_inline)) {
+          const Vec<T> sum = r + s * load_n(step_size + i - begin, b.lanes);
+          return first_lanes<T>(splat(T(1)) / sum, b.lanes);
+        };
+        Vec<T> u_u{}, u_v{};
+        for (int j = 0; j < b.count; ++j) {
+          const int64_t i = b.first + j * b.stride;
+          const Vec<T> p = part(i), u = load_n(w + i, b.lanes) * p;
+          u_u += u * u;
+          u_v += u * (u * p);
+        }
+        if (hold(min(u_u, u_v), max(u_u, u_v), each, b.lanes)) {
+          add_to(square, u_u);
+          add_to(slope, u_v);
+        } else {
+          for (int j = 0; j < b.count; ++j) {
+            const int64_t i = b.first + j * b.stride;
+            const Vec<T> p = part(i), u = load_n(w + i, b.lanes) * p;
+            add_squares(square, u);
+            add_products(slope, u, u * p);
+          }
+        }
+        if (!each) return;
+        add_each(squares + entry, b.lanes, square);
+        add_each(over + entry, b.lanes, slope);
+        square[0] = square[1] = slope[0] = slope[1] = Doubles{};
       },
       [&](int64_t entry) {
-        square.end_row(entry);
-        slope.end_row(entry);
+        add_all(squares + entry, square);
+        add_all(over + entry, slope);
       });
 }
 
@@ -185,36 +211,54 @@ void root_sums(const T* w, const T* step_size, const GroupRows& rows, const T* r
 template <class T>
 void scale_by_roots(T* w, const StepKeep<T>& kept, const GroupRows& rows, const T* root,
                     const T* strength, UpdateSums& sums) {
-  StepSums<T> total{false};
-  const int64_t first = rows.begin * rows.columns;
-  for_rows(
-      rows, kLanes<T>,
-      [&](int64_t, int64_t i, int64_t entry, int n) __attribute__((always_inline)) {
-        const Vec<T> r = entries(rows, root, entry, n);
-        const Vec<T> part = splat(T(1)) / (r + entries(rows, strength, entry, n) *
-                                                   load_n(kept.step_size + i - first, n));
-        const Vec<T> next = load_n(w + i, n) * (r * part);
-        total.add_weights(load_n(kept.w + i - first, n), next, n);
-        store_n(w + i, next, n);
-      },
-      [](int64_t) {});
-  UpdateSums own{};
-  total.finish(own);
-  sums.update_squares += own.update_squares;
-  sums.param_squares += own.param_squares;
+  StepSums total;
+  const int64_t begin = rows.begin * rows.columns;
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    const int64_t first = r * rows.columns;
+    for_bundles<T>(first, first + rows.columns, [&](const Bundle& b)
+                                                    __attribute__((always_inline)) {
+      Vec<T> after{}, change{}, old[kBundle];
+      for (int j = 0; j < b.count; ++j) {
+        const int64_t i = b.first + j * b.stride, entry = entry_of(rows, r, i - first);
+        const Vec<T> own = entries(rows, root, entry, b.lanes);
+        const Vec<T> part =
+            splat(T(1)) / (own + entries(rows, strength, entry, b.lanes) *
+                                     load_n(kept.step_size + i - begin, b.lanes));
+        const Vec<T> next = first_lanes<T>(load_n(w + i, b.lanes) * (own * part), b.lanes);
+        old[j] = load_n(kept.w + i - begin, b.lanes);
+        store_n(w + i, next, b.lanes);
+        after += next * next;
+        change += (next - old[j]) * (next - old[j]);
+      }
+      if (!hold(min(after, change), max(after, change), false, b.lanes) &&
+          sum_in_double<false, T>(w, b, old, nullptr, nullptr, are_finite(max(after, change)),
+                                  total)) {
+        return;
+      }
+      add_to(total.after, after);
+      add_to(total.change, change);
+    });
+  }
+  sums.update_squares += StepSums::total(total.change);
+  sums.param_squares += StepSums::total(total.after);
 }
 
 // Of the values times `scale`.
 template <class T>
 void group_squares(const T* values, const GroupRows& rows, T scale, double* sums) {
-  ProductSums squares(sums, rows);
-  for_rows(
-      rows, kLanes<T>,
-      [&](int64_t, int64_t i, int64_t entry, int n) __attribute__((always_inline)) {
-        const Vec<T> v = load_n(values + i, n) * scale;
-        squares.template add<T>(entry, v, v, n);
+  const bool each = rows.column_step != 0;
+  Doubles sum[2] = {};
+  for_groups<T>(
+      rows,
+      [&](const Bundle& b, int64_t entry) __attribute__((always_inline)) {
+        add_bundle<T>(sum, b, each, [&](int64_t i) __attribute__((always_inline)) {
+          return load_n(values + i, b.lanes) * scale;
+        });
+        if (!each) return;
+        add_each(sums + entry, b.lanes, sum);
+        sum[0] = sum[1] = Doubles{};
       },
-      [&](int64_t entry) { squares.end_row(entry); });
+      [&](int64_t entry) { add_all(sums + entry, sum); });
 }
 
 }  // namespace normrnn::NORMRNN_TARGET

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/kernels.h"
+#include "cpu/sums-inl.h"
 #include "penalties/penalties.def"
 #include "rules/rules.def"
 #include "vec.h"
@@ -32,6 +33,7 @@ struct NoPenalty {
 
 template <class Penalty>
 struct AsGradient : Penalty {
+  static constexpr bool kNone = false;
   template <class V>
   static V prox(V w, V, V, const V*) {
     return w;
@@ -40,6 +42,7 @@ struct AsGradient : Penalty {
 
 template <class Penalty>
 struct AsProx : Penalty {
+  static constexpr bool kNone = false;
   template <class V>
   static V gradient(V, V, const V*) {
     return V{};
@@ -124,58 +127,129 @@ struct Stepper {
   Vec<T> rule[kMaxScalars], strength[kMaxScalars], clip, limit;
 };
 
-template <class T, class Step>
-NORMRNN_INLINE void write(const UpdateTensor<T>& at, int64_t i, int n, int slots,
-                          const Step& step) {
-  store_n(at.w + i, step.next, n);
-  for (int s = 0; s < slots; ++s) store_n(at.slot[s] + i, step.slot[s], n);
+// What steps are summed up to: squares and products of what their names say, where d is the change
+// from w, the weights before it; and the penalty of w.
+struct StepSums {
+  NORMRNN_INLINE void finish(UpdateSums& sums) const {
+    sums.penalty = total(penalty);
+    sums.grad_squares = total(grad);
+    sums.update_squares = total(change);
+    sums.param_squares = total(after);
+  }
+  static NORMRNN_INLINE double total(const Doubles (&sum)[2]) {
+    return sum_lanes<double>(sum[0] + sum[1]);
+  }
+  Doubles penalty[2] = {}, grad[2] = {}, after[2] = {}, change[2] = {};
+  Doubles before[2] = {}, cross[2] = {}, weighted[2] = {};  // of groups: w w, d w, h after after
+};
+
+// The sums of a bundle in double, if some in T have overflowed or have lost squares; else false.
+// grad, step_size: null where they are not summed up.
+template <bool kGroups, class T>
+__attribute__((noinline, cold)) bool sum_in_double(const T* after, const Bundle& b,
+                                                   const Vec<T>* before, const Vec<T>* grad,
+                                                   const Vec<T>* step_size, bool finite,
+                                                   StepSums& to) {
+  const auto next = [&](int j) { return load_n(after + b.first + j * b.stride, b.lanes); };
+  const auto scaled = [&](int j) { return first_lanes<T>(next(j) * step_size[j], b.lanes); };
+  LostSquares lost;
+  for (int j = 0; j < b.count; ++j) {
+    lost.look(next(j));
+    lost.look(next(j) - before[j]);
+    if (grad) lost.look(grad[j]);
+    if (kGroups) lost.look(before[j]);
+    if (step_size) lost.look(scaled(j));
+  }
+  if (finite && !lost.any()) return false;
+  for (int j = 0; j < b.count; ++j) {
+    const Vec<T> d = next(j) - before[j];
+    if (grad) add_squares(to.grad, grad[j]);
+    add_squares(to.after, next(j));
+    add_squares(to.change, d);
+    if (!kGroups) continue;
+    add_squares(to.before, before[j]);
+    add_products(to.cross, d, before[j]);
+    if (step_size) add_products(to.weighted, scaled(j), next(j));
+  }
+  return true;
 }
 
-// Sums up steps. The penalty is that of the weights before the step, summed in T: for blocks of a
-// few thousand elements.
-template <class T>
-struct StepSums {
-  template <class Step>
-  NORMRNN_INLINE void add_penalty(const Step& step, int n) {
-    penalty += first_lanes<T>(step.value, n);
+// Takes the steps of a bundle, clip(j) and pull(j) as in Stepper::take for its j-th vector. With
+// groups, `keep` from the bundle's tensor on is where the weights before it and the step sizes go,
+// if anywhere. Returns the last step size.
+template <bool kGroups, class Rule, class Penalty, class T, class Clip, class Pull>
+NORMRNN_INLINE Vec<T> take_bundle(const Stepper<Rule, Penalty, T>& steps, const Bundle& b,
+                                  bool with_gradients, bool each, const cpu::StepKeep<T>& keep,
+                                  Clip&& clip, Pull&& pull, StepSums& to) {
+  Vec<T> penalty{}, grad{}, after{}, change{}, before{}, cross{}, weighted{};
+  Vec<T> old[kBundle], g[kBundle], h[kBundle];
+  typename Stepper<Rule, Penalty, T>::Step one;
+  for (int j = 0; j < b.count; ++j) {
+    const int64_t i = b.first + j * b.stride;
+    steps.take(i, b.lanes, clip(j), pull(j), one);
+    store_n(steps.at.w + i, one.next, b.lanes);
+    for (int s = 0; s < Rule::kSlots; ++s) store_n(steps.at.slot[s] + i, one.slot[s], b.lanes);
+    const Vec<T> next = first_lanes<T>(one.next, b.lanes), d = next - one.w;
+    old[j] = one.w;
+    if constexpr (!Penalty::kNone) penalty += first_lanes<T>(one.value, b.lanes);
+    if (with_gradients) {
+      g[j] = one.g;
+      grad += one.g * one.g;
+    }
+    after += next * next;
+    change += d * d;
+    if constexpr (kGroups) {
+      before += one.w * one.w;
+      cross += d * one.w;
+      if (keep.w) {
+        h[j] = one.prox_step;
+        store_n(keep.w + i, one.w, b.lanes);
+        store_n(keep.step_size + i, one.prox_step, b.lanes);
+        weighted += first_lanes<T>(next * one.prox_step, b.lanes) * next;
+      }
+    }
   }
-  template <class Step>
-  NORMRNN_INLINE void add_gradient(const Step& step) {
-    if (with_gradients) add_squares(grad, step.g);
+  add_to(to.penalty, penalty);
+  Vec<T> least = min(after, change), most = max(after, change);
+  if constexpr (kGroups) {
+    least = min(least, before);
+    most = max(most, before);
+    if (keep.w) {
+      least = min(least, weighted);
+      most = max(most, weighted);
+    }
   }
-  NORMRNN_INLINE void add_weights(Vec<T> before, Vec<T> after, int n) {
-    add_squares(update, first_lanes<T>(after - before, n));
-    add_squares(param, first_lanes<T>(after, n));
+  if (with_gradients) {
+    least = min(least, grad);
+    most = max(most, grad);
   }
-  NORMRNN_INLINE void finish(UpdateSums& sums) const {
-    sums.penalty = sum_lanes<T>(penalty);
-    sums.grad_squares = sum_lanes<double>(grad[0] + grad[1]);
-    sums.update_squares = sum_lanes<double>(update[0] + update[1]);
-    sums.param_squares = sum_lanes<double>(param[0] + param[1]);
+  if (!hold(least, most, each, b.lanes) &&
+      sum_in_double<kGroups>(steps.at.w, b, old, with_gradients ? g : nullptr,
+                             kGroups && keep.w ? h : nullptr, are_finite(most), to)) {
+    return one.prox_step;
   }
-  const bool with_gradients;
-  Vec<T> penalty{};
-  Doubles grad[2] = {}, update[2] = {}, param[2] = {};
-};
+  if (with_gradients) add_to(to.grad, grad);
+  add_to(to.after, after);
+  add_to(to.change, change);
+  if constexpr (kGroups) {
+    add_to(to.before, before);
+    add_to(to.cross, cross);
+    if (keep.w) add_to(to.weighted, weighted);
+  }
+  return one.prox_step;
+}
 
 // Elements [begin, end) of a tensor without groups.
 template <class Rule, class Penalty, class T>
 void update_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, int64_t begin, int64_t end,
                  UpdateSums& sums) {
-  using Steps = Stepper<Rule, Penalty, T>;
-  const Steps steps(at, scale);
-  StepSums<T> total{scale.sum_gradients};
-  const auto step = [&](int64_t i, int n) __attribute__((always_inline)) {
-    typename Steps::Step one;
-    steps.take(i, n, steps.clip, nullptr, one);
-    write(at, i, n, Rule::kSlots, one);
-    total.add_penalty(one, n);
-    total.add_gradient(one);
-    total.add_weights(one.w, one.next, n);
-  };
-  int64_t i = begin;
-  for (; i + kLanes<T> <= end; i += kLanes<T>) step(i, kLanes<T>);  // no question per vector
-  if (i < end) step(i, int(end - i));
+  const Stepper<Rule, Penalty, T> steps(at, scale);
+  StepSums total;
+  for_bundles<T>(begin, end, [&](const Bundle& b) __attribute__((always_inline)) {
+    take_bundle<false>(
+        steps, b, scale.sum_gradients, false, cpu::StepKeep<T>{}, [&](int) { return steps.clip; },
+        [](int) -> const Vec<T>* { return nullptr; }, total);
+  });
   total.finish(sums);
 }
 
@@ -204,20 +278,6 @@ void update(int rule, const UpdateTensor<T>& at, const UpdateScale<T>& scale, in
 #include "rules/rules.def"
   };
   kRules[rule](at, scale, begin, end, sums);
-}
-
-// Sum of squares in double; NaN or infinity exactly where a value is, for float32.
-template <class T>
-double squares(const T* values, int64_t count) {
-  constexpr int kL = kLanes<T>;
-  Doubles even[2] = {}, odd[2] = {};  // side by side, to hide the latency of the additions
-  int64_t i = 0;
-  for (; i + 2 * kL <= count; i += 2 * kL) {
-    add_squares(even, load(values + i));
-    add_squares(odd, load(values + i + kL));
-  }
-  for (; i < count; i += kL) add_squares(even, load_n(values + i, int(min_of(kL, count - i))));
-  return sum_lanes<double>((even[0] + odd[0]) + (even[1] + odd[1]));
 }
 
 // Check sum of the bit patterns: each step is a bijection of the lane's hash that carries every bit
