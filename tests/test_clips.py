@@ -67,7 +67,7 @@ def test_a_clip_that_does_not_bind_changes_nothing(clip: str) -> None:
     plain = nr.update(twin, grads, rule=nr.SGD(1.0), penalty=nr.L2(0.1))
     for name in params:
         np.testing.assert_array_equal(params[name], twin[name])
-    assert info.clipped_norm == pytest.approx(info.grad_norm, rel=1e-12)
+    assert info.clipped_norm == pytest.approx(info.grad_norm, rel=1e-7)  # in another order
     rounded = ("penalty", "update_norm", "param_norm", "clipped_norm")  # rows are summed by rows
     for name in rounded:
         assert getattr(info, name) == pytest.approx(getattr(plain, name), rel=1e-6)

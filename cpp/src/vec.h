@@ -245,4 +245,9 @@ NORMRNN_INLINE void add_to(Doubles (&sum)[2], Vec<float> v) {
 
 NORMRNN_INLINE void add_to(Doubles (&sum)[2], Vec<double> v) { sum[0] += v; }
 
+NORMRNN_INLINE void add_to(Doubles (&sum)[2], const Doubles (&other)[2]) {
+  sum[0] += other[0];
+  sum[1] += other[1];
+}
+
 }  // namespace normrnn::NORMRNN_TARGET

@@ -60,7 +60,9 @@ struct LostSquares {
     found = max(found, size < 0x1p-63f ? size : Vec<float>{});
   }
   NORMRNN_INLINE void look(Vec<double>) {}
-  NORMRNN_INLINE bool any() const { return at_least(found, 0x1p-126f) != 0; }
+  NORMRNN_INLINE bool any() const {
+    return at_least(-found, 0) != (uint64_t(1) << kLanes<float>)-1;
+  }
   Vec<float> found{};
 };
 

@@ -53,6 +53,12 @@ NORMRNN_INLINE void add_each(double* sums, int lanes, const Doubles (&add)[2]) {
     if (n > 0) store_n(sums + h * kL, load_n(sums + h * kL, n) + add[h], n);
   }
 }
+template <class V>
+NORMRNN_INLINE void add_each(double* sums, int lanes, V add) {
+  Doubles in_double[2] = {};
+  add_to(in_double, add);
+  add_each(sums, lanes, in_double);
+}
 NORMRNN_INLINE void add_all(double* sum, Doubles (&add)[2]) {
   *sum += StepSums::total(add);
   add[0] = add[1] = Doubles{};
@@ -69,47 +75,48 @@ T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRo
   const StepKeep<T> keep = kept.w ? StepKeep<T>{kept.w - first, kept.step_size - first} : kept;
   StepSums total;
   Vec<T> step_size{};
-  const auto take = [&](const Bundle& b, int64_t row, int64_t entry, bool each, StepSums& add)
+  // `entry` is the bundle's first; `deep`: its vectors lie in as many rows, from `row` on.
+  const auto take = [&](const Bundle& b, int64_t row, int64_t entry, bool deep, auto&& add)
       __attribute__((always_inline)) {
     Vec<T> group{};
     step_size = take_bundle<kGroups>(
-        steps, b, scale.sum_gradients, each, keep,
+        steps, b, scale.sum_gradients, deep, keep,
         [&](int j) __attribute__((always_inline)) {
-          return row_clip ? splat(row_clip[row - rows.begin + (each ? j : 0)]) : steps.clip;
+          return row_clip ? splat(row_clip[row - rows.begin + (deep ? j : 0)]) : steps.clip;
         },
         [&](int j) __attribute__((always_inline)) -> const Vec<T>* {
           if (!group_pull) return nullptr;
-          group = entries(rows, group_pull, entry + (rows.column_step ? j * kLanes<T> : 0), b.lanes);
+          const int64_t at = entry + (rows.column_step ? j * kLanes<T> : 0);
+          group = entries(rows, group_pull, at, b.lanes);
           return &group;
         },
         add);
   };
   if (kGroups && rows.column_step) {
-    for_deep_bundles<T>(
-        rows.begin, rows.end, rows.columns,
-        [&](const Bundle& b, int64_t column, int64_t row) __attribute__((always_inline)) {
-          StepSums own;
-          take(b, row, column, true, own);
-          add_each(to.before + column, b.lanes, own.before);
-          add_each(to.after + column, b.lanes, own.after);
-          if (to.weighted) {
-            add_each(to.weighted + column, b.lanes, own.weighted);
-          } else {
-            add_each(to.change + column, b.lanes, own.change);
-            add_each(to.cross + column, b.lanes, own.cross);
-          }
-          for (int h = 0; h < 2; ++h) {
-            total.penalty[h] += own.penalty[h];
-            total.grad[h] += own.grad[h];
-          }
-        });
+    const auto take_deep = [&](const Bundle& b, int64_t column, int64_t row)
+        __attribute__((always_inline)) {
+      take(b, row, column, true, [&](const auto& sums) __attribute__((always_inline)) {
+        add_each(to.before + column, b.lanes, sums.before);
+        add_each(to.after + column, b.lanes, sums.after);
+        if (to.weighted) {
+          add_each(to.weighted + column, b.lanes, sums.weighted);
+        } else {
+          add_each(to.change + column, b.lanes, sums.change);
+          add_each(to.cross + column, b.lanes, sums.cross);
+        }
+        add_to(total.penalty, sums.penalty);
+        add_to(total.grad, sums.grad);
+      });
+    };
+    for_deep_bundles<T>(rows.begin, rows.end, rows.columns, take_deep);
   } else {
     for (int64_t r = rows.begin; r < rows.end; ++r) {
       const int64_t begin = r * rows.columns;
-      for_bundles<T>(begin, begin + rows.columns, [&](const Bundle& b)
-                                                      __attribute__((always_inline)) {
-        take(b, r, entry_of(rows, r, b.first - begin), false, total);
-      });
+      const auto take_flat = [&](const Bundle& b) __attribute__((always_inline)) {
+        take(b, r, entry_of(rows, r, b.first - begin), false,
+             [&](const auto& sums) __attribute__((always_inline)) { total.add(sums); });
+      };
+      for_bundles<T>(begin, begin + rows.columns, take_flat);
       if constexpr (!kGroups) continue;
       const int64_t entry = entry_of(rows, r, 0);
       add_all(to.before + entry, total.before);
@@ -217,7 +224,8 @@ void scale_by_roots(T* w, const StepKeep<T>& kept, const GroupRows& rows, const 
     const int64_t first = r * rows.columns;
     for_bundles<T>(first, first + rows.columns, [&](const Bundle& b)
                                                     __attribute__((always_inline)) {
-      Vec<T> after{}, change{}, old[kBundle];
+      BundleSums<T> sums;
+      Vec<T> old[kBundle];
       for (int j = 0; j < b.count; ++j) {
         const int64_t i = b.first + j * b.stride, entry = entry_of(rows, r, i - first);
         const Vec<T> own = entries(rows, root, entry, b.lanes);
@@ -227,16 +235,17 @@ void scale_by_roots(T* w, const StepKeep<T>& kept, const GroupRows& rows, const 
         const Vec<T> next = first_lanes<T>(load_n(w + i, b.lanes) * (own * part), b.lanes);
         old[j] = load_n(kept.w + i - begin, b.lanes);
         store_n(w + i, next, b.lanes);
-        after += next * next;
-        change += (next - old[j]) * (next - old[j]);
+        sums.after += next * next;
+        sums.change += (next - old[j]) * (next - old[j]);
       }
-      if (!hold(min(after, change), max(after, change), false, b.lanes) &&
-          sum_in_double<false, T>(w, b, old, nullptr, nullptr, are_finite(max(after, change)),
-                                  total)) {
+      const Taken<T> taken{w, old, nullptr, nullptr};
+      const Vec<T> most = max(sums.after, sums.change);
+      if (!hold(min(sums.after, sums.change), most, false, b.lanes) &&
+          (!are_finite(most) || lost_squares<false>(taken, b, false, sums))) {
+        total.add(sum_in_double<false>(taken, b));
         return;
       }
-      add_to(total.after, after);
-      add_to(total.change, change);
+      total.add(sums);
     });
   }
   sums.update_squares += StepSums::total(total.change);

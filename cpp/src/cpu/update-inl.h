@@ -127,9 +127,25 @@ struct Stepper {
   Vec<T> rule[kMaxScalars], strength[kMaxScalars], clip, limit;
 };
 
-// What steps are summed up to: squares and products of what their names say, where d is the change
-// from w, the weights before it; and the penalty of w.
+// What steps are summed up to: the penalty of w, the weights before the step, and squares and
+// products of what the names say. The last three are of groups: w w, d w with the change d, and
+// products of the weights after the step and their step sizes.
+template <class T>
+struct BundleSums {
+  Vec<T> penalty{}, grad{}, after{}, change{}, before{}, cross{}, weighted{};
+};
 struct StepSums {
+  // The sums of a bundle in T, or in double.
+  template <class Sums>
+  NORMRNN_INLINE void add(const Sums& sums) {
+    add_to(penalty, sums.penalty);
+    add_to(grad, sums.grad);
+    add_to(after, sums.after);
+    add_to(change, sums.change);
+    add_to(before, sums.before);
+    add_to(cross, sums.cross);
+    add_to(weighted, sums.weighted);
+  }
   NORMRNN_INLINE void finish(UpdateSums& sums) const {
     sums.penalty = total(penalty);
     sums.grad_squares = total(grad);
@@ -139,49 +155,64 @@ struct StepSums {
   static NORMRNN_INLINE double total(const Doubles (&sum)[2]) {
     return sum_lanes<double>(sum[0] + sum[1]);
   }
-  Doubles penalty[2] = {}, grad[2] = {}, after[2] = {}, change[2] = {};
-  Doubles before[2] = {}, cross[2] = {}, weighted[2] = {};  // of groups: w w, d w, h after after
+  Doubles penalty[2] = {}, grad[2] = {}, after[2] = {}, change[2] = {}, before[2] = {},
+          cross[2] = {}, weighted[2] = {};
 };
 
-// The sums of a bundle in double, if some in T have overflowed or have lost squares; else false.
-// grad, step_size: null where they are not summed up.
+// A bundle whose steps are taken. grad, step_size: null where they are not summed up.
+template <class T>
+struct Taken {
+  const T* after;
+  const Vec<T>*before, *grad, *step_size;
+  NORMRNN_INLINE Vec<T> next(const Bundle& b, int j) const {
+    return load_n(after + b.first + j * b.stride, b.lanes);
+  }
+  NORMRNN_INLINE Vec<T> scaled(const Bundle& b, int j) const {
+    return first_lanes<T>(next(b, j) * step_size[j], b.lanes);
+  }
+};
+
+// Whether sums in T lack squares that are too small for it.
 template <bool kGroups, class T>
-__attribute__((noinline, cold)) bool sum_in_double(const T* after, const Bundle& b,
-                                                   const Vec<T>* before, const Vec<T>* grad,
-                                                   const Vec<T>* step_size, bool finite,
-                                                   StepSums& to) {
-  const auto next = [&](int j) { return load_n(after + b.first + j * b.stride, b.lanes); };
-  const auto scaled = [&](int j) { return first_lanes<T>(next(j) * step_size[j], b.lanes); };
+__attribute__((noinline, cold)) bool lost_squares(const Taken<T>& taken, const Bundle& b, bool each,
+                                                  const BundleSums<T>& sums) {
   LostSquares lost;
-  for (int j = 0; j < b.count; ++j) {
-    lost.look(next(j));
-    lost.look(next(j) - before[j]);
-    if (grad) lost.look(grad[j]);
-    if (kGroups) lost.look(before[j]);
-    if (step_size) lost.look(scaled(j));
-  }
-  if (finite && !lost.any()) return false;
-  for (int j = 0; j < b.count; ++j) {
-    const Vec<T> d = next(j) - before[j];
-    if (grad) add_squares(to.grad, grad[j]);
-    add_squares(to.after, next(j));
-    add_squares(to.change, d);
-    if (!kGroups) continue;
-    add_squares(to.before, before[j]);
-    add_products(to.cross, d, before[j]);
-    if (step_size) add_products(to.weighted, scaled(j), next(j));
-  }
-  return true;
+  const auto look = [&](Vec<T> sum, auto value) {
+    if (hold(sum, sum, each, b.lanes)) return;
+    for (int j = 0; j < b.count; ++j) lost.look(value(j));
+  };
+  look(sums.change, [&](int j) { return taken.next(b, j) - taken.before[j]; });
+  look(sums.after, [&](int j) { return taken.next(b, j); });
+  if (taken.grad) look(sums.grad, [&](int j) { return taken.grad[j]; });
+  if (kGroups) look(sums.before, [&](int j) { return taken.before[j]; });
+  if (taken.step_size) look(sums.weighted, [&](int j) { return taken.scaled(b, j); });
+  return lost.any();
 }
 
-// Takes the steps of a bundle, clip(j) and pull(j) as in Stepper::take for its j-th vector. With
-// groups, `keep` from the bundle's tensor on is where the weights before it and the step sizes go,
-// if anywhere. Returns the last step size.
-template <bool kGroups, class Rule, class Penalty, class T, class Clip, class Pull>
+template <bool kGroups, class T>
+__attribute__((noinline, cold)) StepSums sum_in_double(const Taken<T>& taken, const Bundle& b) {
+  StepSums sums;
+  for (int j = 0; j < b.count; ++j) {
+    const Vec<T> w = taken.before[j], next = taken.next(b, j);
+    if (taken.grad) add_squares(sums.grad, taken.grad[j]);
+    add_squares(sums.after, next);
+    add_squares(sums.change, next - w);
+    if (!kGroups) continue;
+    add_squares(sums.before, w);
+    add_products(sums.cross, next - w, w);
+    if (taken.step_size) add_products(sums.weighted, taken.scaled(b, j), next);
+  }
+  return sums;
+}
+
+// Takes the steps of a bundle, clip(j) and pull(j) as in Stepper::take for its j-th vector, and
+// calls add() with their sums. With groups, `keep` from the bundle's tensor on is where the weights
+// before it and the step sizes go, if anywhere. Returns the last step size.
+template <bool kGroups, class Rule, class Penalty, class T, class Clip, class Pull, class Add>
 NORMRNN_INLINE Vec<T> take_bundle(const Stepper<Rule, Penalty, T>& steps, const Bundle& b,
                                   bool with_gradients, bool each, const cpu::StepKeep<T>& keep,
-                                  Clip&& clip, Pull&& pull, StepSums& to) {
-  Vec<T> penalty{}, grad{}, after{}, change{}, before{}, cross{}, weighted{};
+                                  Clip&& clip, Pull&& pull, Add&& add) {
+  BundleSums<T> sums;
   Vec<T> old[kBundle], g[kBundle], h[kBundle];
   typename Stepper<Rule, Penalty, T>::Step one;
   for (int j = 0; j < b.count; ++j) {
@@ -191,51 +222,43 @@ NORMRNN_INLINE Vec<T> take_bundle(const Stepper<Rule, Penalty, T>& steps, const 
     for (int s = 0; s < Rule::kSlots; ++s) store_n(steps.at.slot[s] + i, one.slot[s], b.lanes);
     const Vec<T> next = first_lanes<T>(one.next, b.lanes), d = next - one.w;
     old[j] = one.w;
-    if constexpr (!Penalty::kNone) penalty += first_lanes<T>(one.value, b.lanes);
+    if constexpr (!Penalty::kNone) sums.penalty += first_lanes<T>(one.value, b.lanes);
     if (with_gradients) {
       g[j] = one.g;
-      grad += one.g * one.g;
+      sums.grad += one.g * one.g;
     }
-    after += next * next;
-    change += d * d;
+    sums.after += next * next;
+    sums.change += d * d;
     if constexpr (kGroups) {
-      before += one.w * one.w;
-      cross += d * one.w;
+      sums.before += one.w * one.w;
+      sums.cross += d * one.w;
       if (keep.w) {
         h[j] = one.prox_step;
         store_n(keep.w + i, one.w, b.lanes);
         store_n(keep.step_size + i, one.prox_step, b.lanes);
-        weighted += first_lanes<T>(next * one.prox_step, b.lanes) * next;
+        sums.weighted += first_lanes<T>(next * one.prox_step, b.lanes) * next;
       }
     }
   }
-  add_to(to.penalty, penalty);
-  Vec<T> least = min(after, change), most = max(after, change);
-  if constexpr (kGroups) {
-    least = min(least, before);
-    most = max(most, before);
-    if (keep.w) {
-      least = min(least, weighted);
-      most = max(most, weighted);
+  Vec<T> least = min(sums.after, sums.change), most = max(sums.after, sums.change);
+  const auto look = [&](Vec<T> squares) __attribute__((always_inline)) {
+    least = min(least, squares);
+    most = max(most, squares);
+  };
+  if (with_gradients) look(sums.grad);
+  if (kGroups) look(sums.before);
+  if (kGroups && keep.w) look(sums.weighted);
+  if (!hold(least, most, each, b.lanes)) {
+    const Taken<T> taken{steps.at.w, old, with_gradients ? g : nullptr,
+                         kGroups && keep.w ? h : nullptr};
+    if (!are_finite(most) || lost_squares<kGroups>(taken, b, each, sums)) {
+      StepSums in_double = sum_in_double<kGroups>(taken, b);
+      add_to(in_double.penalty, sums.penalty);
+      add(in_double);
+      return one.prox_step;
     }
   }
-  if (with_gradients) {
-    least = min(least, grad);
-    most = max(most, grad);
-  }
-  if (!hold(least, most, each, b.lanes) &&
-      sum_in_double<kGroups>(steps.at.w, b, old, with_gradients ? g : nullptr,
-                             kGroups && keep.w ? h : nullptr, are_finite(most), to)) {
-    return one.prox_step;
-  }
-  if (with_gradients) add_to(to.grad, grad);
-  add_to(to.after, after);
-  add_to(to.change, change);
-  if constexpr (kGroups) {
-    add_to(to.before, before);
-    add_to(to.cross, cross);
-    if (keep.w) add_to(to.weighted, weighted);
-  }
+  add(sums);
   return one.prox_step;
 }
 
@@ -248,7 +271,8 @@ void update_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, int64_t
   for_bundles<T>(begin, end, [&](const Bundle& b) __attribute__((always_inline)) {
     take_bundle<false>(
         steps, b, scale.sum_gradients, false, cpu::StepKeep<T>{}, [&](int) { return steps.clip; },
-        [](int) -> const Vec<T>* { return nullptr; }, total);
+        [](int) -> const Vec<T>* { return nullptr; },
+        [&](const auto& sums) __attribute__((always_inline)) { total.add(sums); });
   });
   total.finish(sums);
 }
