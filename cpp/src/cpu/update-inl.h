@@ -172,10 +172,11 @@ struct Taken {
   }
 };
 
-// Whether sums in T lack squares that are too small for it.
+// Whether sums in T lack squares that are too small for it. Taken by value: the address of what a
+// loop sums up must not leave it.
 template <bool kGroups, class T>
 __attribute__((noinline, cold)) bool lost_squares(const Taken<T>& taken, const Bundle& b, bool each,
-                                                  const BundleSums<T>& sums) {
+                                                  BundleSums<T> sums) {
   LostSquares lost;
   const auto look = [&](Vec<T> sum, auto value) {
     if (hold(sum, sum, each, b.lanes)) return;
