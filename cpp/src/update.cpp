@@ -39,16 +39,14 @@ struct Block {
 };
 
 // f(i) for every block, a stretch of neighbours at a time: memory likes to be read in order. `work`
-// is in additions that take as long as one element.
+// is in additions.
 template <class F>
 void for_blocks(const std::vector<Block>& blocks, int threads, double work, F&& f) {
   const int64_t count = int64_t(blocks.size());
   const int64_t stretch = std::clamp<int64_t>(count / (8 * int64_t(threads)), 1, 64);
-  parallel_for(threads, (count + stretch - 1) / stretch, int64_t(double(count * kBlock) * work),
-               [&](int64_t s) {
-                 for (int64_t i = s * stretch; i < std::min(count, (s + 1) * stretch); ++i)
-                   f(size_t(i));
-               });
+  parallel_for(threads, (count + stretch - 1) / stretch, int64_t(work), [&](int64_t s) {
+    for (int64_t i = s * stretch; i < std::min(count, (s + 1) * stretch); ++i) f(size_t(i));
+  });
 }
 
 void add_blocks(std::vector<Block>& blocks, int tensor, int64_t count, int64_t at_a_time) {
@@ -86,6 +84,7 @@ class Update {
       : call_(call), by_rows_(std::isfinite(call.clip_ratio)) {
     for (size_t i = 0; i < call.tensors.size(); ++i) {
       const UpdateTensor<T>& at = call.tensors[i];
+      size_ += double(at.size);
       if (!is_matrix(at)) {
         add_blocks(blocks_, int(i), at.size, kBlock);
       } else if (at.columns > 0) {
@@ -108,8 +107,8 @@ class Update {
 
     cpu::UpdateSums total = groups_across_rows();
     std::vector<cpu::UpdateSums> sums(blocks_.size());
-    for_blocks(blocks_, call_.threads, 2.0 + 2 * rules()[size_t(call_.rule)].slots,
-               [&](size_t i) { step(blocks_[i], sums[i]); });
+    const double work = 2.0 + 2 * rules()[size_t(call_.rule)].slots;  // of each weight
+    for_blocks(blocks_, call_.threads, work * size_, [&](size_t i) { step(blocks_[i], sums[i]); });
     for (const cpu::UpdateSums& s : sums) add(s, total);
     result.penalty = total.penalty;
     if (!look_first) result.grad_norm = std::sqrt(total.grad_squares);
@@ -157,7 +156,7 @@ class Update {
       add_blocks(blocks, int(i), call_.tensors[i].size, kBlock);
     }
     std::vector<double> squares(blocks.size());
-    for_blocks(blocks, call_.threads, 0.5, [&](size_t i) {
+    for_blocks(blocks, call_.threads, size_ / 2, [&](size_t i) {
       const Block& b = blocks[i];
       squares[i] = kernel_.squares(call_.tensors[size_t(b.tensor)].g + b.begin, b.end - b.begin);
     });
@@ -404,6 +403,7 @@ class Update {
   const cpu::Kernels<T>& kernel_ = kernels<T>();
   const bool by_rows_;
   cpu::UpdateScale<T> scale_{};
+  double size_ = 0;  // weights in all
   std::vector<Block> blocks_;
   std::vector<std::unique_ptr<Solver>> solvers_{size_t(2 * kKinds)};
   std::vector<Kept> kept_;  // of tensors with groups across rows

@@ -73,6 +73,7 @@ T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRo
   const Stepper<Rule, Penalty, T> steps(at, scale, penalty);
   const int64_t first = rows.begin * rows.columns;
   const StepKeep<T> keep = kept.w ? StepKeep<T>{kept.w - first, kept.step_size - first} : kept;
+  const int64_t ahead = rows.row_step ? (rows.end - rows.begin) * rows.columns : 0;
   StepSums total;
   Vec<T> step_size{};
   // `entry` is the bundle's first; `deep`: its vectors lie in as many rows, from `row` on.
@@ -80,7 +81,7 @@ T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRo
       __attribute__((always_inline)) {
     Vec<T> group{};
     step_size = take_bundle<kGroups>(
-        steps, b, scale.sum_gradients, deep, keep,
+        steps, b, scale.sum_gradients, deep, keep, ahead,
         [&](int j) __attribute__((always_inline)) {
           return row_clip ? splat(row_clip[row - rows.begin + (deep ? j : 0)]) : steps.clip;
         },

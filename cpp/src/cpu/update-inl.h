@@ -175,10 +175,10 @@ struct Taken {
 // Whether sums in T lack squares that are too small for it. Taken by value: the address of what a
 // loop sums up must not leave it.
 template <bool kGroups, class T>
-__attribute__((noinline, cold)) bool lost_squares(const Taken<T>& taken, const Bundle& b, bool each,
+__attribute__((noinline)) bool lost_squares(const Taken<T>& taken, const Bundle& b, bool each,
                                                   BundleSums<T> sums) {
   LostSquares lost;
-  const auto look = [&](Vec<T> sum, auto value) {
+  const auto look = [&](Vec<T> sum, auto value) __attribute__((always_inline)) {
     if (hold(sum, sum, each, b.lanes)) return;
     for (int j = 0; j < b.count; ++j) lost.look(value(j));
   };
@@ -212,13 +212,20 @@ __attribute__((noinline, cold)) StepSums sum_in_double(const Taken<T>& taken, co
 template <bool kGroups, class Rule, class Penalty, class T, class Clip, class Pull, class Add>
 NORMRNN_INLINE Vec<T> take_bundle(const Stepper<Rule, Penalty, T>& steps, const Bundle& b,
                                   bool with_gradients, bool each, const cpu::StepKeep<T>& keep,
-                                  Clip&& clip, Pull&& pull, Add&& add) {
+                                  int64_t ahead, Clip&& clip, Pull&& pull, Add&& add) {
   BundleSums<T> sums;
   Vec<T> old[kBundle], g[kBundle], h[kBundle];
   typename Stepper<Rule, Penalty, T>::Step one;
   for (int j = 0; j < b.count; ++j) {
     const int64_t i = b.first + j * b.stride;
     steps.take(i, b.lanes, clip(j), pull(j), one);
+    if (ahead) {
+      __builtin_prefetch(steps.at.w + i + ahead, 0, 2);
+      __builtin_prefetch(steps.at.g + i + ahead, 0, 2);
+      for (int s = 0; s < Rule::kSlots; ++s) {
+        __builtin_prefetch(steps.at.slot[s] + i + ahead, 0, 2);
+      }
+    }
     store_n(steps.at.w + i, one.next, b.lanes);
     for (int s = 0; s < Rule::kSlots; ++s) store_n(steps.at.slot[s] + i, one.slot[s], b.lanes);
     const Vec<T> next = first_lanes<T>(one.next, b.lanes), d = next - one.w;
@@ -271,7 +278,7 @@ void update_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, int64_t
   StepSums total;
   for_bundles<T>(begin, end, [&](const Bundle& b) __attribute__((always_inline)) {
     take_bundle<false>(
-        steps, b, scale.sum_gradients, false, cpu::StepKeep<T>{}, [&](int) { return steps.clip; },
+        steps, b, scale.sum_gradients, false, cpu::StepKeep<T>{}, 0, [&](int) { return steps.clip; },
         [](int) -> const Vec<T>* { return nullptr; },
         [&](const auto& sums) __attribute__((always_inline)) { total.add(sums); });
   });
