@@ -19,6 +19,8 @@ namespace {
 
 constexpr int64_t kBlock = 1 << 12;     // elements; sums of blocks are added in order
 constexpr int64_t kRowBlock = 1 << 14;  // of a matrix, whose rows are solved together
+constexpr int64_t kAhead = 1 << 10;     // elements that memory is read ahead by: a page of float32
+constexpr double kCached = 1 << 20;     // bytes of each core's that need not be
 constexpr double kSmallestNorm = 1e-3;  // of weights, for clip_ratio: weights of 0 may grow
 constexpr int kMostRefinements = 60;
 
@@ -103,12 +105,14 @@ class Update {
     result.clip_scale =
         result.grad_norm > call_.clip_norm ? call_.clip_norm / result.grad_norm : 1.0;
     const bool sum_gradients = !look_first || by_rows_ || std::isfinite(call_.clip_value);
-    scale_ = {call_.rule_scalar, T(result.clip_scale), T(call_.clip_value), sum_gradients};
+    const int slots = rules()[size_t(call_.rule)].slots;
+    const double bytes = size_ * double(sizeof(T)) * (2 + slots);
+    scale_ = {call_.rule_scalar, T(result.clip_scale), T(call_.clip_value), sum_gradients,
+              bytes > kCached * call_.threads ? kAhead : 0};
 
     cpu::UpdateSums total = groups_across_rows();
     std::vector<cpu::UpdateSums> sums(blocks_.size());
-    const double work = 2.0 + 2 * rules()[size_t(call_.rule)].slots;  // of each weight
-    for_blocks(blocks_, call_.threads, work * size_, [&](size_t i) { step(blocks_[i], sums[i]); });
+    for_blocks(blocks_, call_.threads, (2 + 2 * slots) * size_, [&](size_t i) { step(blocks_[i], sums[i]); });
     for (const cpu::UpdateSums& s : sums) add(s, total);
     result.penalty = total.penalty;
     if (!look_first) result.grad_norm = std::sqrt(total.grad_squares);

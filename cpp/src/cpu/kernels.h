@@ -249,6 +249,7 @@ struct UpdateScale {
   const T* rule_scalar;      // [kMaxScalars]
   T clip_scale, clip_value;  // of the gradients: a factor, then the largest size
   bool sum_gradients;        // whether their squares are asked for
+  int64_t ahead;             // by how many elements memory is read ahead; 0: not at all
 };
 
 // What one pass of an update sums up; grad_squares after clipping.

@@ -15,7 +15,7 @@ struct Bundle {
   int count, lanes;       // vectors; elements in each
 };
 constexpr int kBundle = 8;  // vectors at most
-constexpr int kDeep = 4;    // rows, where vectors lie one beneath the other: each is a stream
+constexpr int kDeep = 8;    // rows, where vectors lie one beneath the other: each is a stream
 
 // f(bundle) for elements [begin, end), side by side.
 template <class T, class F>

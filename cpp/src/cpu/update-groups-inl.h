@@ -73,7 +73,10 @@ T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRo
   const Stepper<Rule, Penalty, T> steps(at, scale, penalty);
   const int64_t first = rows.begin * rows.columns;
   const StepKeep<T> keep = kept.w ? StepKeep<T>{kept.w - first, kept.step_size - first} : kept;
-  const int64_t ahead = rows.row_step ? (rows.end - rows.begin) * rows.columns : 0;
+  const bool deep_groups = kGroups && rows.column_step != 0;
+  // The rows that are read next: where groups are rows, these ones are read again first.
+  const int64_t next_rows = rows.row_step ? rows.end - rows.begin : deep_groups ? kDeep : 0;
+  const int64_t ahead = scale.ahead && next_rows ? next_rows * rows.columns : scale.ahead;
   StepSums total;
   Vec<T> step_size{};
   // `entry` is the bundle's first; `deep`: its vectors lie in as many rows, from `row` on.
@@ -93,7 +96,7 @@ T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRo
         },
         add);
   };
-  if (kGroups && rows.column_step) {
+  if (deep_groups) {
     const auto take_deep = [&](const Bundle& b, int64_t column, int64_t row)
         __attribute__((always_inline)) {
       take(b, row, column, true, [&](const auto& sums) __attribute__((always_inline)) {

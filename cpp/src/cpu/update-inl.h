@@ -122,6 +122,13 @@ struct Stepper {
     to.value = penalty.value(w, center, scalar);
   }
 
+  // What the step of the i-th weight reads, into the second cache.
+  NORMRNN_INLINE void fetch(int64_t i) const {
+    __builtin_prefetch(at.w + i, 0, 2);
+    __builtin_prefetch(at.g + i, 0, 2);
+    for (int s = 0; s < Rule::kSlots; ++s) __builtin_prefetch(at.slot[s] + i, 0, 2);
+  }
+
   const UpdateTensor<T>& at;
   const Penalty penalty;
   Vec<T> rule[kMaxScalars], strength[kMaxScalars], clip, limit;
@@ -208,7 +215,8 @@ __attribute__((noinline, cold)) StepSums sum_in_double(const Taken<T>& taken, co
 
 // Takes the steps of a bundle, clip(j) and pull(j) as in Stepper::take for its j-th vector, and
 // calls add() with their sums. With groups, `keep` from the bundle's tensor on is where the weights
-// before it and the step sizes go, if anywhere. Returns the last step size.
+// before it and the step sizes go, if anywhere. What lies `ahead` elements further on is fetched, if
+// that is not 0. Returns the last step size.
 template <bool kGroups, class Rule, class Penalty, class T, class Clip, class Pull, class Add>
 NORMRNN_INLINE Vec<T> take_bundle(const Stepper<Rule, Penalty, T>& steps, const Bundle& b,
                                   bool with_gradients, bool each, const cpu::StepKeep<T>& keep,
@@ -219,13 +227,7 @@ NORMRNN_INLINE Vec<T> take_bundle(const Stepper<Rule, Penalty, T>& steps, const 
   for (int j = 0; j < b.count; ++j) {
     const int64_t i = b.first + j * b.stride;
     steps.take(i, b.lanes, clip(j), pull(j), one);
-    if (ahead) {
-      __builtin_prefetch(steps.at.w + i + ahead, 0, 2);
-      __builtin_prefetch(steps.at.g + i + ahead, 0, 2);
-      for (int s = 0; s < Rule::kSlots; ++s) {
-        __builtin_prefetch(steps.at.slot[s] + i + ahead, 0, 2);
-      }
-    }
+    if (ahead) steps.fetch(i + ahead);
     store_n(steps.at.w + i, one.next, b.lanes);
     for (int s = 0; s < Rule::kSlots; ++s) store_n(steps.at.slot[s] + i, one.slot[s], b.lanes);
     const Vec<T> next = first_lanes<T>(one.next, b.lanes), d = next - one.w;
@@ -278,7 +280,8 @@ void update_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, int64_t
   StepSums total;
   for_bundles<T>(begin, end, [&](const Bundle& b) __attribute__((always_inline)) {
     take_bundle<false>(
-        steps, b, scale.sum_gradients, false, cpu::StepKeep<T>{}, 0, [&](int) { return steps.clip; },
+        steps, b, scale.sum_gradients, false, cpu::StepKeep<T>{}, scale.ahead,
+        [&](int) { return steps.clip; },
         [](int) -> const Vec<T>* { return nullptr; },
         [&](const auto& sums) __attribute__((always_inline)) { total.add(sums); });
   });
