@@ -112,7 +112,8 @@ class Update {
 
     cpu::UpdateSums total = groups_across_rows();
     std::vector<cpu::UpdateSums> sums(blocks_.size());
-    for_blocks(blocks_, call_.threads, (2 + 2 * slots) * size_, [&](size_t i) { step(blocks_[i], sums[i]); });
+    for_blocks(blocks_, call_.threads, (2 + 2 * slots) * size_,
+               [&](size_t i) { step(blocks_[i], sums[i]); });
     for (const cpu::UpdateSums& s : sums) add(s, total);
     result.penalty = total.penalty;
     if (!look_first) result.grad_norm = std::sqrt(total.grad_squares);

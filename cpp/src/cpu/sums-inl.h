@@ -90,10 +90,9 @@ template <class T>
 double squares(const T* values, int64_t count) {
   Doubles sum[2] = {};
   for_bundles<T>(0, count, [&](const Bundle& b) __attribute__((always_inline)) {
-    add_bundle<T>(sum, b, false,
-                  [&](int64_t i) __attribute__((always_inline)) {
-                    return load_n(values + i, b.lanes);
-                  });
+    add_bundle<T>(sum, b, false, [&](int64_t i) __attribute__((always_inline)) {
+      return load_n(values + i, b.lanes);
+    });
   });
   return sum_lanes<double>(sum[0] + sum[1]);
 }

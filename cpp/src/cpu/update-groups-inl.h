@@ -80,8 +80,8 @@ T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRo
   StepSums total;
   Vec<T> step_size{};
   // `entry` is the bundle's first; `deep`: its vectors lie in as many rows, from `row` on.
-  const auto take = [&](const Bundle& b, int64_t row, int64_t entry, bool deep, auto&& add)
-      __attribute__((always_inline)) {
+  const auto take = [&](const Bundle& b, int64_t row, int64_t entry, bool deep,
+                        auto&& add) __attribute__((always_inline)) {
     Vec<T> group{};
     step_size = take_bundle<kGroups>(
         steps, b, scale.sum_gradients, deep, keep, ahead,
@@ -97,8 +97,8 @@ T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRo
         add);
   };
   if (deep_groups) {
-    const auto take_deep = [&](const Bundle& b, int64_t column, int64_t row)
-        __attribute__((always_inline)) {
+    const auto take_deep = [&](const Bundle& b, int64_t column,
+                               int64_t row) __attribute__((always_inline)) {
       take(b, row, column, true, [&](const auto& sums) __attribute__((always_inline)) {
         add_each(to.before + column, b.lanes, sums.before);
         add_each(to.after + column, b.lanes, sums.after);
@@ -226,31 +226,31 @@ void scale_by_roots(T* w, const StepKeep<T>& kept, const GroupRows& rows, const 
   const int64_t begin = rows.begin * rows.columns;
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     const int64_t first = r * rows.columns;
-    for_bundles<T>(first, first + rows.columns, [&](const Bundle& b)
-                                                    __attribute__((always_inline)) {
-      BundleSums<T> sums;
-      Vec<T> old[kBundle];
-      for (int j = 0; j < b.count; ++j) {
-        const int64_t i = b.first + j * b.stride, entry = entry_of(rows, r, i - first);
-        const Vec<T> own = entries(rows, root, entry, b.lanes);
-        const Vec<T> part =
-            splat(T(1)) / (own + entries(rows, strength, entry, b.lanes) *
-                                     load_n(kept.step_size + i - begin, b.lanes));
-        const Vec<T> next = first_lanes<T>(load_n(w + i, b.lanes) * (own * part), b.lanes);
-        old[j] = load_n(kept.w + i - begin, b.lanes);
-        store_n(w + i, next, b.lanes);
-        sums.after += next * next;
-        sums.change += (next - old[j]) * (next - old[j]);
-      }
-      const Taken<T> taken{w, old, nullptr, nullptr};
-      const Vec<T> most = max(sums.after, sums.change);
-      if (!hold(min(sums.after, sums.change), most, false, b.lanes) &&
-          (!are_finite(most) || lost_squares<false>(taken, b, false, sums))) {
-        total.add(sum_in_double<false>(taken, b));
-        return;
-      }
-      total.add(sums);
-    });
+    for_bundles<T>(
+        first, first + rows.columns, [&](const Bundle& b) __attribute__((always_inline)) {
+          BundleSums<T> sums;
+          Vec<T> old[kBundle];
+          for (int j = 0; j < b.count; ++j) {
+            const int64_t i = b.first + j * b.stride, entry = entry_of(rows, r, i - first);
+            const Vec<T> own = entries(rows, root, entry, b.lanes);
+            const Vec<T> part =
+                splat(T(1)) / (own + entries(rows, strength, entry, b.lanes) *
+                                         load_n(kept.step_size + i - begin, b.lanes));
+            const Vec<T> next = first_lanes<T>(load_n(w + i, b.lanes) * (own * part), b.lanes);
+            old[j] = load_n(kept.w + i - begin, b.lanes);
+            store_n(w + i, next, b.lanes);
+            sums.after += next * next;
+            sums.change += (next - old[j]) * (next - old[j]);
+          }
+          const Taken<T> taken{w, old, nullptr, nullptr};
+          const Vec<T> most = max(sums.after, sums.change);
+          if (!hold(min(sums.after, sums.change), most, false, b.lanes) &&
+              (!are_finite(most) || lost_squares<false>(taken, b, false, sums))) {
+            total.add(sum_in_double<false>(taken, b));
+            return;
+          }
+          total.add(sums);
+        });
   }
   sums.update_squares += StepSums::total(total.change);
   sums.param_squares += StepSums::total(total.after);

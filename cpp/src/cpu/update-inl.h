@@ -183,7 +183,7 @@ struct Taken {
 // loop sums up must not leave it.
 template <bool kGroups, class T>
 __attribute__((noinline)) bool lost_squares(const Taken<T>& taken, const Bundle& b, bool each,
-                                                  BundleSums<T> sums) {
+                                            BundleSums<T> sums) {
   LostSquares lost;
   const auto look = [&](Vec<T> sum, auto value) __attribute__((always_inline)) {
     if (hold(sum, sum, each, b.lanes)) return;
@@ -281,8 +281,7 @@ void update_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, int64_t
   for_bundles<T>(begin, end, [&](const Bundle& b) __attribute__((always_inline)) {
     take_bundle<false>(
         steps, b, scale.sum_gradients, false, cpu::StepKeep<T>{}, scale.ahead,
-        [&](int) { return steps.clip; },
-        [](int) -> const Vec<T>* { return nullptr; },
+        [&](int) { return steps.clip; }, [](int) -> const Vec<T>* { return nullptr; },
         [&](const auto& sums) __attribute__((always_inline)) { total.add(sums); });
   });
   total.finish(sums);
