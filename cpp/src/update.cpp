@@ -112,7 +112,7 @@ class Update {
 
     cpu::UpdateSums total = groups_across_rows();
     std::vector<cpu::UpdateSums> sums(blocks_.size());
-    for_blocks(blocks_, call_.threads, (2 + 2 * slots) * size_,
+    for_blocks(blocks_, call_.threads, (3 + 2 * slots) * size_,
                [&](size_t i) { step(blocks_[i], sums[i]); });
     for (const cpu::UpdateSums& s : sums) add(s, total);
     result.penalty = total.penalty;

@@ -177,22 +177,21 @@ def update(
     """
     if not isinstance(rule, Rule):
         raise TypeError(f"rule: expected a rule such as SGD(0.1), got {type(rule).__name__}")
-    limits = {"clip_norm": clip_norm, "clip_value": clip_value, "clip_ratio": clip_ratio}
-    clips = {name: positive(name, limit) for name, limit in limits.items() if limit is not None}
-    if len(clips) > 1:
-        first, second, *_ = clips
-        raise ValueError(f"{second}: expected None beside {first}, got a number")
+    clips = _clips(clip_norm=clip_norm, clip_value=clip_value, clip_ratio=clip_ratio)
     if not isinstance(params, dict):  # another mapping may make its arrays anew at each look
         raise TypeError(f"params: expected a dict, got {type(params).__name__}")
     if not isinstance(grads, Mapping):
         raise TypeError(f"grads: expected a mapping, got {type(grads).__name__}")
-    on_host = is_host(device) and not any_on_device(params)
-    for name, w in params.items() if on_host else ():
-        if not isinstance(w, np.ndarray):
-            raise TypeError(f"params[{name!r}]: expected a numpy.ndarray, got {type(w).__name__}")
+    on_host = is_host(device)
+    odd = _other_than_numpy(params) if on_host else None
+    if odd is not None:
+        on_host = not any_on_device(params)
+        if on_host:
+            got = type(params[odd]).__name__
+            raise TypeError(f"params[{odd!r}]: expected a numpy.ndarray, got {got}")
     if params.keys() != grads.keys():
-        odd = sorted(params.keys() ^ grads.keys())
-        raise ValueError(f"grads: expected the names of params, got a difference in {odd}")
+        apart = sorted(params.keys() ^ grads.keys())
+        raise ValueError(f"grads: expected the names of params, got a difference in {apart}")
     if state is None:
         if rule.slots:
             raise TypeError(
@@ -227,12 +226,14 @@ def update(
     matrices = MatrixTerms(plan.pieces, params, rule, state) if plan.of_matrices else None
     slots = [state[slot] for slot in rule.slots]
     tensors = []
-    for i, (name, rows, *_) in enumerate(plan.pieces):
-        w, g, kept = params[name], grads[name], [slot[name] for slot in slots]
-        if rows is not None and all(np.shape(a) == w.shape for a in (g, *kept)):
-            w, g, kept = w[rows], g[rows], [a[rows] for a in kept]  # others the core refuses
+    for i, piece in enumerate(plan.pieces):
+        name, rows = piece.name, piece.rows
+        w, g, kept, start = params[name], grads[name], [slot[name] for slot in slots], 0
+        if rows is not None:
+            start = rows.start
+            if all(np.shape(a) == w.shape for a in (g, *kept)):  # others the core refuses
+                w, g, kept = w[rows], g[rows], [a[rows] for a in kept]
         pull = matrices.pull.get(i) if matrices else None
-        start = 0 if rows is None else rows.start
         tensors.append((name, w, g, kept, plan.elements[i], plan.groups[i], pull, start))
     sums = _core.update(
         tensors,
@@ -248,6 +249,21 @@ def update(
     )
     info = UpdateInfo(*sums)
     return matrices.finish(info) if matrices else info
+
+
+def _other_than_numpy(arrays: Mapping[str, Any]) -> str | None:
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            return name
+    return None
+
+
+def _clips(**limits: float | None) -> dict[str, float]:
+    clips = {name: positive(name, limit) for name, limit in limits.items() if limit is not None}
+    if len(clips) > 1:
+        first, second, *_ = clips
+        raise ValueError(f"{second}: expected None beside {first}, got a number")
+    return clips
 
 
 def _check_state(state: object, rule: Rule) -> None:

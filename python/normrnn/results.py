@@ -73,9 +73,9 @@ class Gradients:
 class UpdateInfo:
     """What ``update`` returns; every norm is the l2 norm over all parameters together.
 
-    Squares are summed in float64, of float32 a few in float32 first where that loses nothing: a step
-    or weight beyond 1e154 makes its norm infinite, and so does a gradient that was not looked at
-    first (``check_finite=False``).
+    Squares are summed in float64, of float32 a few in float32 first where that loses nothing: a
+    step or weight beyond 1e154 makes its norm infinite, and so does a gradient that was not looked
+    at first (``check_finite=False``).
 
     Attributes
     ----------
