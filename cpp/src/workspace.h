@@ -84,25 +84,39 @@ inline int workers_for(int64_t work, int threads) {
 }
 
 // f(i) for i in [0, count), exact and in one go, on as many workers as `work` additions are worth.
-// Where f throws, the others end what they do, and the exception comes out of this call.
+// Each has a range of its own, the same in every call, for what it reads may still be in its cache,
+// and goes on with the others' when that is done. Where f throws, the others end what they do, and
+// the exception comes out of this call.
 template <class F>
 void parallel_for(int threads, int64_t count, int64_t work, F&& f) {
   constexpr int64_t kWorthATeam = 1 << 16;  // some 5 us, what it takes to wake one
+  constexpr int kMostRanges = 32;
+  struct alignas(64) Range {
+    std::atomic<int64_t> next;
+  };
+  const int workers = work < kWorthATeam ? 1 : threads;
+  const int ranges = workers < kMostRanges ? workers : kMostRanges;
+  Range range[kMostRanges];
+  for (int r = 0; r < ranges; ++r) range[r].next = count * r / ranges;
   std::exception_ptr thrown;
   std::atomic_flag failed;
   auto share = [&](Worker& worker) {
-    for (int64_t i = worker.next(); i < count; i = worker.next()) {
-      try {
-        f(i);
-      } catch (...) {
-        if (!failed.test_and_set()) thrown = std::current_exception();
+    for (int k = 0; k < ranges; ++k) {
+      const int r = (worker.rank() + k) % ranges;
+      const int64_t end = count * (r + 1) / ranges;
+      for (int64_t i = range[r].next++; i < end; i = range[r].next++) {
+        try {
+          f(i);
+        } catch (...) {
+          if (!failed.test_and_set()) thrown = std::current_exception();
+        }
       }
     }
   };
   const auto task = [](void* context, Worker& worker) {
     (*static_cast<decltype(share)*>(context))(worker);
   };
-  run_team(work < kWorthATeam ? 1 : threads, task, &share, TaskKind::kExact);
+  run_team(workers, task, &share, TaskKind::kExact);
   if (thrown) std::rethrow_exception(thrown);
 }
 

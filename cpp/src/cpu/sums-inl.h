@@ -41,11 +41,20 @@ NORMRNN_INLINE void for_deep_bundles(int64_t begin, int64_t end, int64_t columns
   }
 }
 
+// Whether none of a bundle's sums has overflowed, of which `most` are the largest. What overflows in
+// double has nowhere else to go.
+NORMRNN_INLINE bool are_finite(Vec<float> most) { return at_least(most, 0x1p127f) == 0; }
+NORMRNN_INLINE bool are_finite(Vec<double>) { return true; }
+
+// Of sizes.
+NORMRNN_INLINE bool all_zero(Vec<float> v) {
+  return at_least(-v, 0) == (uint64_t(1) << kLanes<float>)-1;
+}
+NORMRNN_INLINE bool all_zero(Vec<double>) { return false; }  // nobody asks
+
 // Whether sums of squares in float32 are as good as in double: none has overflowed, and one of the
 // lanes, as they are added up, or each, where they are not, is so large that squares below the
 // smallest number are next to nothing beside it. `least` and `most` are of all sums of a bundle.
-NORMRNN_INLINE bool are_finite(Vec<float> squares) { return at_least(squares, 0x1p127f) == 0; }
-NORMRNN_INLINE bool are_finite(Vec<double>) { return true; }  // or are not in double either
 NORMRNN_INLINE bool hold(Vec<float> least, Vec<float> most, bool each, int lanes) {
   const uint64_t enough = at_least(least, 0x1p-90f), all = (uint64_t(1) << lanes) - 1;
   return (each ? (enough & all) == all : enough != 0) && are_finite(most);
@@ -60,9 +69,7 @@ struct LostSquares {
     found = max(found, size < 0x1p-63f ? size : Vec<float>{});
   }
   NORMRNN_INLINE void look(Vec<double>) {}
-  NORMRNN_INLINE bool any() const {
-    return at_least(-found, 0) != (uint64_t(1) << kLanes<float>)-1;
-  }
+  NORMRNN_INLINE bool any() const { return !all_zero(found); }
   Vec<float> found{};
 };
 

@@ -179,6 +179,17 @@ struct Taken {
   }
 };
 
+// Whether no weight has changed: many do not where a step is next to nothing.
+template <class T>
+NORMRNN_INLINE bool is_still(const Taken<T>& taken, const Bundle& b) {
+  Vec<T> most{};
+  for (int j = 0; j < b.count; ++j) {
+    const Vec<T> d = taken.next(b, j) - taken.before[j];
+    most = max(most, max(d, -d));
+  }
+  return all_zero(most);
+}
+
 // Whether sums in T lack squares that are too small for it. Taken by value: the address of what a
 // loop sums up must not leave it.
 template <bool kGroups, class T>
@@ -250,7 +261,7 @@ NORMRNN_INLINE Vec<T> take_bundle(const Stepper<Rule, Penalty, T>& steps, const 
       }
     }
   }
-  Vec<T> least = min(sums.after, sums.change), most = max(sums.after, sums.change);
+  Vec<T> least = sums.after, most = max(sums.after, sums.change);
   const auto look = [&](Vec<T> squares) __attribute__((always_inline)) {
     least = min(least, squares);
     most = max(most, squares);
@@ -258,15 +269,15 @@ NORMRNN_INLINE Vec<T> take_bundle(const Stepper<Rule, Penalty, T>& steps, const 
   if (with_gradients) look(sums.grad);
   if (kGroups) look(sums.before);
   if (kGroups && keep.w) look(sums.weighted);
-  if (!hold(least, most, each, b.lanes)) {
-    const Taken<T> taken{steps.at.w, old, with_gradients ? g : nullptr,
-                         kGroups && keep.w ? h : nullptr};
-    if (!are_finite(most) || lost_squares<kGroups>(taken, b, each, sums)) {
-      StepSums in_double = sum_in_double<kGroups>(taken, b);
-      add_to(in_double.penalty, sums.penalty);
-      add(in_double);
-      return one.prox_step;
-    }
+  const Taken<T> taken{steps.at.w, old, with_gradients ? g : nullptr,
+                       kGroups && keep.w ? h : nullptr};
+  const bool all_hold = hold(least, most, each, b.lanes) &&
+                        (hold(sums.change, most, each, b.lanes) || is_still(taken, b));
+  if (!all_hold && (!are_finite(most) || lost_squares<kGroups>(taken, b, each, sums))) {
+    StepSums in_double = sum_in_double<kGroups>(taken, b);
+    add_to(in_double.penalty, sums.penalty);
+    add(in_double);
+    return one.prox_step;
   }
   add(sums);
   return one.prox_step;
