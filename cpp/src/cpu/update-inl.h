@@ -234,7 +234,7 @@ NORMRNN_INLINE Vec<T> take_bundle(const Stepper<Rule, Penalty, T>& steps, const 
                                   int64_t ahead, Clip&& clip, Pull&& pull, Add&& add) {
   BundleSums<T> sums;
   Vec<T> old[kBundle], g[kBundle], h[kBundle];
-  typename Stepper<Rule, Penalty, T>::Step one;
+  typename Stepper<Rule, Penalty, T>::Step one{};
   for (int j = 0; j < b.count; ++j) {
     const int64_t i = b.first + j * b.stride;
     steps.take(i, b.lanes, clip(j), pull(j), one);
