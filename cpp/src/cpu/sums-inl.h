@@ -15,7 +15,7 @@ struct Bundle {
   int count, lanes;       // vectors; elements in each
 };
 constexpr int kBundle = 8;  // vectors at most
-constexpr int kDeep = 8;    // rows, where vectors lie one beneath the other: each is a stream
+constexpr int kDeep = 4;    // rows, where vectors lie one beneath the other: each is a stream
 
 // f(bundle) for elements [begin, end), side by side.
 template <class T, class F>
@@ -29,12 +29,12 @@ NORMRNN_INLINE void for_bundles(int64_t begin, int64_t end, F&& f) {
   if (i < end) f(Bundle{i, kL, 1, int(end - i)});
 }
 
-// f(bundle, first column, first row) for rows [begin, end), one beneath the other.
+// f(bundle, first column, first row) for rows [begin, end), `most` at a time, one beneath the other.
 template <class T, class F>
-NORMRNN_INLINE void for_deep_bundles(int64_t begin, int64_t end, int64_t columns, F&& f) {
+NORMRNN_INLINE void for_deep_bundles(int64_t begin, int64_t end, int64_t columns, int most, F&& f) {
   constexpr int kL = kLanes<T>;
-  for (int64_t r = begin; r < end; r += kDeep) {
-    const int deep = int(min_of(kDeep, end - r));
+  for (int64_t r = begin; r < end; r += most) {
+    const int deep = int(min_of(most, end - r));
     int64_t c = 0;
     for (; c + kL <= columns; c += kL) f(Bundle{r * columns + c, columns, deep, kL}, c, r);
     if (c < columns) f(Bundle{r * columns + c, columns, deep, int(columns - c)}, c, r);

@@ -32,7 +32,7 @@ NORMRNN_INLINE Vec<T> entries(const GroupRows& rows, const T* of, int64_t entry,
 template <class T, class F, class End>
 NORMRNN_INLINE void for_groups(const GroupRows& rows, F&& f, End&& end) {
   if (rows.column_step) {
-    for_deep_bundles<T>(rows.begin, rows.end, rows.columns,
+    for_deep_bundles<T>(rows.begin, rows.end, rows.columns, kDeep,
                         [&](const Bundle& b, int64_t column, int64_t)
                             __attribute__((always_inline)) { f(b, column); });
     return;
@@ -73,9 +73,10 @@ T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRo
   const Stepper<Rule, Penalty, T> steps(at, scale, penalty);
   const int64_t first = rows.begin * rows.columns;
   const StepKeep<T> keep = kept.w ? StepKeep<T>{kept.w - first, kept.step_size - first} : kept;
+  constexpr int kRows = Rule::kSlots ? 1 : kDeep;  // more would be too many streams
   const bool deep_groups = kGroups && rows.column_step != 0;
   // The rows that are read next: where groups are rows, these ones are read again first.
-  const int64_t next_rows = rows.row_step ? rows.end - rows.begin : deep_groups ? kDeep : 0;
+  const int64_t next_rows = rows.row_step ? rows.end - rows.begin : deep_groups ? kRows : 0;
   const int64_t ahead = scale.ahead && next_rows ? next_rows * rows.columns : scale.ahead;
   StepSums total;
   Vec<T> step_size{};
@@ -112,7 +113,7 @@ T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRo
         add_to(total.grad, sums.grad);
       });
     };
-    for_deep_bundles<T>(rows.begin, rows.end, rows.columns, take_deep);
+    for_deep_bundles<T>(rows.begin, rows.end, rows.columns, kRows, take_deep);
   } else {
     for (int64_t r = rows.begin; r < rows.end; ++r) {
       const int64_t begin = r * rows.columns;
