@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/layer-inl.h"
+#include "cpu/sums-inl.h"
 
 namespace normrnn::NORMRNN_TARGET {
 
@@ -92,11 +93,25 @@ void keep_products(const LayerBackward<T, E>& op, const T* tile, int64_t rows, i
 template <class T>
 StateSums state_sums(const T* h, const T* before, int64_t count) {
   Doubles absolutes[2] = {}, squares[2] = {}, steps[2] = {};
-  over_row<T>(count, [&](int64_t i, int n) __attribute__((always_inline)) {
-    const Vec<T> one = load_n(h + i, n);
-    add_to(absolutes, one < 0 ? -one : one);
-    add_squares(squares, one);
-    if (before) add_squares(steps, one - load_n(before + i, n));
+  for_bundles<T>(0, count, [&](const Bundle& b) __attribute__((always_inline)) {
+    const auto one = [&](int64_t i)
+                         __attribute__((always_inline)) { return load_n(h + i, b.lanes); };
+    const auto size = [&](int j) __attribute__((always_inline)) {
+      const Vec<T> v = one(b.first + j * b.stride);
+      return max(v, -v);
+    };
+    Vec<T> sizes{};
+    for (int j = 0; j < b.count; ++j) sizes += size(j);
+    if (are_finite(sizes)) {
+      add_to(absolutes, sizes);
+    } else {
+      for (int j = 0; j < b.count; ++j) add_to(absolutes, size(j));
+    }
+    add_bundle<T>(squares, b, false, one);
+    if (!before) return;
+    add_bundle<T>(steps, b, false, [&](int64_t i) __attribute__((always_inline)) {
+      return one(i) - load_n(before + i, b.lanes);
+    });
   });
   return {sum_lanes<double>(absolutes[0] + absolutes[1]),
           sum_lanes<double>(squares[0] + squares[1]), sum_lanes<double>(steps[0] + steps[1])};

@@ -26,22 +26,24 @@ NORMRNN_INLINE Vec<T> entries(const GroupRows& rows, const T* of, int64_t entry,
   return rows.column_step ? load_n(of + entry, n) : splat(of[entry]);
 }
 
-// f(bundle, entry of its group), and end(entry) after the last of a group that is not columns.
-// These are read several rows at a time, one beneath the other, so that a sum of a few vectors is
-// of one group.
+// f(bundle, its row, entry of its first group), and end(entry) after each row: rows of bundles side by
+// side. Or, for sums of columns, `deep` rows at a time, one beneath the other, so that a sum of a few
+// vectors is of one group; without end(), for the next rows add to the same.
 template <class T, class F, class End>
-NORMRNN_INLINE void for_groups(const GroupRows& rows, F&& f, End&& end) {
-  if (rows.column_step) {
-    for_deep_bundles<T>(rows.begin, rows.end, rows.columns, kDeep,
-                        [&](const Bundle& b, int64_t column, int64_t)
-                            __attribute__((always_inline)) { f(b, column); });
+NORMRNN_INLINE void for_groups(const GroupRows& rows, int deep, F&& f, End&& end) {
+  if (deep) {
+    for_deep_bundles<T>(rows.begin, rows.end, rows.columns, deep,
+                        [&](const Bundle& b, int64_t column, int64_t row)
+                            __attribute__((always_inline)) { f(b, row, column); });
     return;
   }
   for (int64_t r = rows.begin; r < rows.end; ++r) {
-    const int64_t entry = entry_of(rows, r, 0);
-    for_bundles<T>(r * rows.columns, (r + 1) * rows.columns,
-                   [&](const Bundle& b) __attribute__((always_inline)) { f(b, entry); });
-    end(entry);
+    const int64_t first = r * rows.columns;
+    for_bundles<T>(first, first + rows.columns,
+                   [&](const Bundle& b) __attribute__((always_inline)) {
+                     f(b, r, entry_of(rows, r, b.first - first));
+                   });
+    end(entry_of(rows, r, 0));
   }
 }
 
@@ -64,6 +66,19 @@ NORMRNN_INLINE void add_all(double* sum, Doubles (&add)[2]) {
   add[0] = add[1] = Doubles{};
 }
 
+// f(where a group's sum is, what is added to it) for each sum of groups that is kept.
+template <class Sums, class F>
+NORMRNN_INLINE void for_group_sums(Sums& sums, const GroupSums& to, F&& f) {
+  f(to.before, sums.before);
+  f(to.after, sums.after);
+  if (to.weighted) {
+    f(to.weighted, sums.weighted);
+  } else {
+    f(to.change, sums.change);
+    f(to.cross, sums.cross);
+  }
+}
+
 // Takes the step of some rows. With sums of groups, the norms of the step and of the weights come
 // from these later. Returns the step size of the last weight.
 template <bool kGroups, class Rule, class Penalty, class T>
@@ -73,67 +88,44 @@ T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRo
   const Stepper<Rule, Penalty, T> steps(at, scale, penalty);
   const int64_t first = rows.begin * rows.columns;
   const StepKeep<T> keep = kept.w ? StepKeep<T>{kept.w - first, kept.step_size - first} : kept;
-  constexpr int kRows = Rule::kSlots ? 1 : kDeep;  // more would be too many streams
-  const bool deep_groups = kGroups && rows.column_step != 0;
+  // With columns' sums as many rows at a time as are not too many streams.
+  const int deep = kGroups && rows.column_step ? (Rule::kSlots ? 1 : kDeep) : 0;
   // The rows that are read next: where groups are rows, these ones are read again first.
-  const int64_t next_rows = rows.row_step ? rows.end - rows.begin : deep_groups ? kRows : 0;
+  const int64_t next_rows = rows.row_step ? rows.end - rows.begin : deep;
   const int64_t ahead = scale.ahead && next_rows ? next_rows * rows.columns : scale.ahead;
+  const int64_t next_entry = deep ? 0 : rows.column_step * kLanes<T>;  // of a bundle's next vector
   StepSums total;
   Vec<T> step_size{};
-  // `entry` is the bundle's first; `deep`: its vectors lie in as many rows, from `row` on.
-  const auto take = [&](const Bundle& b, int64_t row, int64_t entry, bool deep,
-                        auto&& add) __attribute__((always_inline)) {
-    Vec<T> group{};
-    step_size = take_bundle<kGroups>(
-        steps, b, scale.sum_gradients, deep, keep, ahead,
-        [&](int j) __attribute__((always_inline)) {
-          return row_clip ? splat(row_clip[row - rows.begin + (deep ? j : 0)]) : steps.clip;
-        },
-        [&](int j) __attribute__((always_inline)) -> const Vec<T>* {
-          if (!group_pull) return nullptr;
-          const int64_t at = entry + (rows.column_step ? j * kLanes<T> : 0);
-          group = entries(rows, group_pull, at, b.lanes);
-          return &group;
-        },
-        add);
-  };
-  if (deep_groups) {
-    const auto take_deep = [&](const Bundle& b, int64_t column,
-                               int64_t row) __attribute__((always_inline)) {
-      take(b, row, column, true, [&](const auto& sums) __attribute__((always_inline)) {
-        add_each(to.before + column, b.lanes, sums.before);
-        add_each(to.after + column, b.lanes, sums.after);
-        if (to.weighted) {
-          add_each(to.weighted + column, b.lanes, sums.weighted);
-        } else {
-          add_each(to.change + column, b.lanes, sums.change);
-          add_each(to.cross + column, b.lanes, sums.cross);
-        }
-        add_to(total.penalty, sums.penalty);
-        add_to(total.grad, sums.grad);
+  for_groups<T>(
+      rows, deep,
+      [&](const Bundle& b, int64_t row, int64_t entry) __attribute__((always_inline)) {
+        Vec<T> group{};
+        step_size = take_bundle<kGroups>(
+            steps, b, scale.sum_gradients, deep != 0, keep, ahead,
+            [&](int j) __attribute__((always_inline)) {
+              return row_clip ? splat(row_clip[row - rows.begin + (deep ? j : 0)]) : steps.clip;
+            },
+            [&](int j) __attribute__((always_inline)) -> const Vec<T>* {
+              if (!group_pull) return nullptr;
+              group = entries(rows, group_pull, entry + j * next_entry, b.lanes);
+              return &group;
+            },
+            [&](const auto& sums) __attribute__((always_inline)) {
+              if (!deep) return total.add(sums);
+              for_group_sums(sums, to,
+                             [&](double* of, const auto& add) __attribute__((always_inline)) {
+                               add_each(of + entry, b.lanes, add);
+                             });
+              add_to(total.penalty, sums.penalty);
+              add_to(total.grad, sums.grad);
+            });
+      },
+      [&](int64_t entry) __attribute__((always_inline)) {
+        if constexpr (!kGroups) return;
+        for_group_sums(total, to, [&](double* of, Doubles(&add)[2]) __attribute__((always_inline)) {
+          add_all(of + entry, add);
+        });
       });
-    };
-    for_deep_bundles<T>(rows.begin, rows.end, rows.columns, kRows, take_deep);
-  } else {
-    for (int64_t r = rows.begin; r < rows.end; ++r) {
-      const int64_t begin = r * rows.columns;
-      const auto take_flat = [&](const Bundle& b) __attribute__((always_inline)) {
-        take(b, r, entry_of(rows, r, b.first - begin), false,
-             [&](const auto& sums) __attribute__((always_inline)) { total.add(sums); });
-      };
-      for_bundles<T>(begin, begin + rows.columns, take_flat);
-      if constexpr (!kGroups) continue;
-      const int64_t entry = entry_of(rows, r, 0);
-      add_all(to.before + entry, total.before);
-      add_all(to.after + entry, total.after);
-      if (to.weighted) {
-        add_all(to.weighted + entry, total.weighted);
-      } else {
-        add_all(to.change + entry, total.change);
-        add_all(to.cross + entry, total.cross);
-      }
-    }
-  }
   if constexpr (kGroups) total.change[0] = total.change[1] = Doubles{};
   total.finish(sums);
   return step_size[0];
@@ -182,8 +174,8 @@ void root_sums(const T* w, const T* step_size, const GroupRows& rows, const T* r
   const int64_t begin = rows.begin * rows.columns;
   Doubles square[2] = {}, slope[2] = {};
   for_groups<T>(
-      rows,
-      [&](const Bundle& b, int64_t entry) __attribute__((always_inline)) {
+      rows, each ? kDeep : 0,
+      [&](const Bundle& b, int64_t, int64_t entry) __attribute__((always_inline)) {
         const Vec<T> r = entries(rows, root, entry, b.lanes);
         const Vec<T> s = entries(rows, strength, entry, b.lanes);
         const auto part = [&](int64_t i) __attribute__((always_inline)) {
@@ -225,34 +217,32 @@ void scale_by_roots(T* w, const StepKeep<T>& kept, const GroupRows& rows, const 
                     const T* strength, UpdateSums& sums) {
   StepSums total;
   const int64_t begin = rows.begin * rows.columns;
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    const int64_t first = r * rows.columns;
-    for_bundles<T>(
-        first, first + rows.columns, [&](const Bundle& b) __attribute__((always_inline)) {
-          BundleSums<T> sums;
-          Vec<T> old[kBundle];
-          for (int j = 0; j < b.count; ++j) {
-            const int64_t i = b.first + j * b.stride, entry = entry_of(rows, r, i - first);
-            const Vec<T> own = entries(rows, root, entry, b.lanes);
-            const Vec<T> part =
-                splat(T(1)) / (own + entries(rows, strength, entry, b.lanes) *
-                                         load_n(kept.step_size + i - begin, b.lanes));
-            const Vec<T> next = first_lanes<T>(load_n(w + i, b.lanes) * (own * part), b.lanes);
-            old[j] = load_n(kept.w + i - begin, b.lanes);
-            store_n(w + i, next, b.lanes);
-            sums.after += next * next;
-            sums.change += (next - old[j]) * (next - old[j]);
-          }
-          const Taken<T> taken{w, old, nullptr, nullptr};
-          const Vec<T> most = max(sums.after, sums.change);
-          if (!hold(min(sums.after, sums.change), most, false, b.lanes) &&
-              (!are_finite(most) || lost_squares<false>(taken, b, false, sums))) {
-            total.add(sum_in_double<false>(taken, b));
-            return;
-          }
-          total.add(sums);
-        });
-  }
+  for_groups<T>(
+      rows, 0,
+      [&](const Bundle& b, int64_t, int64_t first_entry) __attribute__((always_inline)) {
+        BundleSums<T> sums;
+        Vec<T> old[kBundle];
+        for (int j = 0; j < b.count; ++j) {
+          const int64_t i = b.first + j * b.stride;
+          const int64_t entry = first_entry + j * rows.column_step * kLanes<T>;
+          const Vec<T> own = entries(rows, root, entry, b.lanes);
+          const Vec<T> part = splat(T(1)) / (own + entries(rows, strength, entry, b.lanes) *
+                                                       load_n(kept.step_size + i - begin, b.lanes));
+          const Vec<T> next = first_lanes<T>(load_n(w + i, b.lanes) * (own * part), b.lanes);
+          old[j] = load_n(kept.w + i - begin, b.lanes);
+          store_n(w + i, next, b.lanes);
+          sums.after += next * next;
+          sums.change += (next - old[j]) * (next - old[j]);
+        }
+        const Taken<T> taken{w, old, nullptr, nullptr};
+        const Vec<T> most = max(sums.after, sums.change);
+        if (!hold(min(sums.after, sums.change), most, false, b.lanes) &&
+            (!are_finite(most) || lost_squares<false>(taken, b, false, sums))) {
+          return total.add(sum_in_double<false>(taken, b));
+        }
+        total.add(sums);
+      },
+      [](int64_t) {});
   sums.update_squares += StepSums::total(total.change);
   sums.param_squares += StepSums::total(total.after);
 }
@@ -263,8 +253,8 @@ void group_squares(const T* values, const GroupRows& rows, T scale, double* sums
   const bool each = rows.column_step != 0;
   Doubles sum[2] = {};
   for_groups<T>(
-      rows,
-      [&](const Bundle& b, int64_t entry) __attribute__((always_inline)) {
+      rows, each ? kDeep : 0,
+      [&](const Bundle& b, int64_t, int64_t entry) __attribute__((always_inline)) {
         add_bundle<T>(sum, b, each, [&](int64_t i) __attribute__((always_inline)) {
           return load_n(values + i, b.lanes) * scale;
         });
