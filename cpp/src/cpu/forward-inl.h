@@ -99,19 +99,22 @@ void forward_epilogue(const LayerForward<T, E>& op, const T* tile, int64_t rows,
 }
 
 // Asks for the lines that forward_epilogue will write, before the product: a store waits for them.
+// Each line once, with the panel that it begins in; states that are not kept are in the caches.
 template <class Cell, class T, class E>
 NORMRNN_INLINE void prefetch_written(const LayerForward<T, E>& op, const int64_t* next_block,
                                      int64_t first_row, int64_t r, int64_t rows, int64_t unit,
                                      int64_t units) {
+  constexpr int64_t kLine = 64 / int64_t(sizeof(T));
+  const int64_t begin = (unit + kLine - 1) / kLine * kLine, end = unit + units;
+  if (begin >= end) return;
   const auto fetch = [&](const T* at) __attribute__((always_inline)) {
-    const char* line = reinterpret_cast<const char*>(at + unit);
-    for (int64_t i = 0; i < units * int64_t(sizeof(T)); i += 64) __builtin_prefetch(line + i, 1, 3);
+    for (int64_t i = begin; i < end; i += kLine) __builtin_prefetch(at + i, 1, 3);
   };
   for (int64_t m = r; m < r + rows; ++m) {
     const int64_t i = first_row + m;
     if (op.y.data) fetch(op.y.data + (op.y.slot ? op.y.slot[i] : i) * op.y.ld);
     for (int s = 0; s < Cell::kStates; ++s) {
-      fetch(op.state[s] + (next_block[s] + m) * op.state_ld);
+      if (op.keep[s]) fetch(op.state[s] + (next_block[s] + m) * op.state_ld);
     }
   }
 }
