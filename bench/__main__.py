@@ -82,7 +82,14 @@ def report(arguments: list[str]) -> int:
 
     parser = argparse.ArgumentParser("python -m bench report", description=write.__doc__)
     parser.add_argument("results", type=Path, nargs="+", help="files that `python -m bench` wrote")
-    write(parser.parse_args(arguments).results)
+    parser.add_argument(
+        "--page",
+        default="benchmarks",
+        choices=["benchmarks", "benchmarks-avx2"],
+        help="of docs/ (%(default)s)",
+    )
+    given = parser.parse_args(arguments)
+    write(given.results, page=given.page)
     return 0
 
 

@@ -35,20 +35,20 @@ AXES = {
 }
 
 
-def draw(data: dict[str, Any], folder: Path) -> dict[str, str]:
-    """Draw what the run has rows for; return the files' names and captions."""
+def draw(data: dict[str, Any], folder: Path, page: str = "benchmarks") -> dict[str, str]:
+    """Draw what the run has rows for, for a page; return the files' names and captions."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [one for one in data["rows"] if "median" in one["results"].get("normrnn", {})]
     shapes = [one for one in rows if one["group"] in SHAPES]
     figures = {}
     if shapes:
-        figures["bench-peak.png"] = of_peak(data, shapes), "Fraction of the FMA peak by shape"
-        figures["bench-best.png"] = ahead(shapes), "Time of the best peer over normrnn's by shape"
+        figures["peak"] = of_peak(data, shapes), "Fraction of the FMA peak by shape"
+        figures["best"] = ahead(shapes), "Time of the best peer over normrnn's by shape"
     if any(one["group"] in AXES for one in rows):
-        figures["bench-scaling.png"] = scaling(rows), "Time against T, B, H and threads"
+        figures["scaling"] = scaling(rows), "Time against T, B, H and threads"
     for name, (figure, _) in figures.items():
-        figure.savefig(folder / name, format="png")
-    return {name: caption for name, (_, caption) in figures.items()}
+        figure.savefig(folder / f"{page}-{name}.png", format="png")
+    return {f"{page}-{name}.png": caption for name, (_, caption) in figures.items()}
 
 
 def of_peak(data: dict[str, Any], rows: Sequence[Entry]) -> Figure:

@@ -1,4 +1,4 @@
-"""Put a run into docs/benchmarks.md, between two markers, and its pictures beside it."""
+"""Put a run into a page of docs/, between two markers, and its pictures beside it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MARKERS = "<!-- bench:begin -->", "<!-- bench:end -->"
 NORMS = "<!-- norms:begin -->", "<!-- norms:end -->"
 
 
-def write(results: Sequence[Path], docs: Path = DOCS) -> None:
-    """Rewrite the tables and pictures of docs/benchmarks.md from a run; other text is kept.
+def write(results: Sequence[Path], docs: Path = DOCS, page: str = "benchmarks") -> None:
+    """Rewrite the tables and pictures of a page of docs/ from a run; other text is kept.
 
     A run of norms, of other groups or of both rewrites what it has rows for.
     Peers that only the runs after the first have join its rows, with their ratios to normrnn in
@@ -26,15 +26,15 @@ def write(results: Sequence[Path], docs: Path = DOCS) -> None:
     data, *others = (json.loads(result.read_text(encoding="utf-8")) for result in results)
     for other in others:
         add_peers(data, other)
-    page = docs / "benchmarks.md"
+    file = docs / f"{page}.md"
     groups = {row["group"] for row in data["rows"]}
     if groups & set(norms.GROUPS):
-        put_between(NORMS, norm_tables.markdown(data), page)
+        put_between(NORMS, norm_tables.markdown(data), file)
     if groups - set(norms.GROUPS):
         some = data | {"rows": [r for r in data["rows"] if r["group"] not in norms.GROUPS]}
-        drawn = pictures.draw(some, docs / "pictures")
+        drawn = pictures.draw(some, docs / "pictures", page)
         shown = "\n\n".join(f"![{caption}](pictures/{name})" for name, caption in drawn.items())
-        put_between(MARKERS, f"{tables.markdown(some)}\n\n### Pictures\n\n{shown}", page)
+        put_between(MARKERS, f"{tables.markdown(some)}\n\n### Pictures\n\n{shown}", file)
 
 
 def add_peers(data: dict[str, Any], other: dict[str, Any]) -> None:

@@ -221,7 +221,7 @@ def test_a_report_fills_its_part_and_keeps_the_rest(tmp_path: Path) -> None:
     assert "| Forward + backward | 2.00 | 7 of 7 | 2.00 | 4.00 | 50% |" in text
     assert "| jax | not installed (jax) |" in text
     assert "| 3 | 2 | 1.50 |" in text
-    for name in ("bench-peak.png", "bench-best.png", "bench-scaling.png"):
+    for name in ("benchmarks-peak.png", "benchmarks-best.png", "benchmarks-scaling.png"):
         assert f"(pictures/{name})" in text
         assert 20_000 < (tmp_path / "pictures" / name).stat().st_size < 600_000
 
@@ -275,9 +275,13 @@ def test_a_page_without_its_markers_is_refused(text: str, tmp_path: Path) -> Non
     assert page.read_text(encoding="utf-8") == text
 
 
-def test_the_page_has_its_markers() -> None:
-    text = (report.DOCS / "benchmarks.md").read_text(encoding="utf-8")
-    assert [text.count(marker) for marker in report.MARKERS + report.NORMS] == [1, 1, 1, 1]
+@pytest.mark.parametrize(
+    ("page", "markers"),
+    [("benchmarks", report.MARKERS + report.NORMS), ("benchmarks-avx2", report.MARKERS)],
+)
+def test_a_page_has_its_markers(page: str, markers: tuple[str, ...]) -> None:
+    text = (report.DOCS / f"{page}.md").read_text(encoding="utf-8")
+    assert [text.count(marker) for marker in markers] == [1] * len(markers)
 
 
 def test_every_peer_has_a_style_and_a_contract() -> None:
