@@ -24,7 +24,7 @@ namespace normrnn::NORMRNN_TARGET {
 template <class Cell, class T, class E>
 constexpr cpu::LayerKernels<T, E> layer_kernels() {
   static_assert(Cell::kGates <= kMaxGates && Cell::kStates <= kMaxStates);
-  static_assert(Layout<Cell>::kAll * Layout<Cell>::kUnits <= NORMRNN_ACCUMULATORS);
+  static_assert(sets_at_once(Layout<Cell>::kAll, Layout<Cell>::kUnits) <= NORMRNN_ACCUMULATORS);
   if constexpr (sizeof(T) == 8 && cpu::kNumbersIn<E> > 1) {
     return {};
   } else {

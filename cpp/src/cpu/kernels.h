@@ -40,6 +40,7 @@ struct Segment {
   int64_t k = 0;
   const E* b = nullptr;     // panels, each [k, panel width]
   const E* next = nullptr;  // to fetch ahead meanwhile; null: the panel behind b
+  int64_t whole = 0;        // k of which this is a piece; 0: all
 };
 
 // Which elements of a matrix of rows are kept, and what those are multiplied by. Bit j of a row is

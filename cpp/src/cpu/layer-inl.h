@@ -11,12 +11,12 @@
 
 namespace normrnn::NORMRNN_TARGET {
 
-// How a cell's gates lie in a tile: kSets groups of kUnits vectors.
+// How a cell's gates lie in a tile: kAll groups of kUnits vectors.
 template <class Cell>
 struct Layout {
   static constexpr int kAll = Cell::kGates + Cell::kSplit;
-  static constexpr int kUnits = kAll == 1 ? 2 : 1;  // vectors of hidden units in a panel
-  static constexpr int kRows = tile_rows(kAll * kUnits);
+  static constexpr int kUnits = kAll == 1 || gates_apart(kAll) ? 2 : 1;  // vectors of hidden units
+  static constexpr int kRows = tile_rows(sets_at_once(kAll, kUnits));
   template <class T>
   static constexpr int kPanel = kUnits * kLanes<T>;  // hidden units in a panel
   template <class T>
@@ -58,20 +58,24 @@ NORMRNN_INLINE Range overlap(Range a, Range b) {
   return {max_of(a.begin, b.begin), min_of(a.end, b.end)};
 }
 
-// Weights for the forward pass: panel by panel, for each k the gates in tile order.
+// Weights for the forward pass: panel by panel, for each k the gates in tile order, or the gates one
+// behind the other where each has a tile of its own.
 template <class Cell, class T, class E, bool kRecurrent>
 void pack_gates(const T* w, int64_t ld, int64_t k, int64_t hidden, int64_t begin, int64_t end,
                 E* packed) {
   using L = Layout<Cell>;
   constexpr int kPanel = L::template kPanel<T>;
+  constexpr bool kApart = gates_apart(L::kAll);
   constexpr int kWidth = Cell::kGates * kPanel;
+  const int64_t depth = cpu::operands_of<E>(k);
   for (int64_t p = begin; p < end; ++p) {
     for (int g = 0; g < Cell::kGates; ++g) {
       const int place = kRecurrent ? g : place_of_input<Cell>(g);
       for (int u = 0; u < kPanel; u += kLanes<T>) {
         const int64_t unit = p * kPanel + u;
-        pack_vector(w + (g * hidden + unit) * ld, ld, hidden - unit, k,
-                    packed + p * cpu::operands_of<E>(k) * kWidth + place * kPanel + u, kWidth);
+        E* to = packed + p * depth * kWidth + place * (kApart ? depth : 1) * kPanel + u;
+        pack_vector(w + (g * hidden + unit) * ld, ld, hidden - unit, k, to,
+                    kApart ? kPanel : kWidth);
       }
     }
   }

@@ -86,8 +86,8 @@ bool gate_products(const Segment<E>* segment, int segments, int64_t rows, Range 
                    int64_t hidden, T* out, int64_t ld, Worker& worker) {
   using L = Layout<Cell>;
   constexpr int kL = kLanes<T>, kPanel = L::template kPanel<T>, kWidth = Cell::kGates * kPanel;
-  constexpr int kSets = Cell::kGates * L::kUnits, kRows = tile_rows(kSets);
-  alignas(64) T zeros[NORMRNN_ACCUMULATORS * kL] = {};
+  constexpr int kRows = tile_rows(sets_at_once(Cell::kGates, L::kUnits));
+  alignas(64) T zeros[tile_vectors(Cell::kGates, L::kUnits) * kL] = {};
   const int64_t depth = terms_of(segment, segments);
   const auto operands = [&](int64_t r, int64_t p, Segment<E>* at) {
     place_segments(segment, segments, r, p, kWidth, at);

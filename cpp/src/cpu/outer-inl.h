@@ -31,7 +31,7 @@ NORMRNN_INLINE void outer_tile(int64_t rows, const T* a, int64_t ld, const T* b,
   Vec<T> acc[kMr][kDenseSets] = {};
   const Ahead ahead{reinterpret_cast<const char*>(a + kMr - 1 + kAheadRows * ld),
                     ld * int64_t(sizeof(T)), 0};
-  accumulate<T, T, kMr, 1, kDenseSets, 0, kDenseSets, true>(acc, a, ld, b, depth, ahead);
+  accumulate<T, T, kMr, 1, kDenseSets, 0, kDenseSets, true>(acc, a, ld, b, 0, depth, ahead);
   for (int n = 0; n < kDenseSets; ++n) {
     const int lanes = int(min_of(kLanes<T>, count - n * kLanes<T>));
     if (lanes <= 0) break;

@@ -18,6 +18,20 @@ constexpr int tile_rows(int sets) {
   return NORMRNN_ACCUMULATORS / sets > 0 ? NORMRNN_ACCUMULATORS / sets : 1;
 }
 
+// Where registers are few, a tile of all gates would have so few rows that reading weights sets its
+// pace: each gate has a tile of its own, one after the other, and two vectors of units.
+constexpr bool gates_apart(int gates) { return NORMRNN_ACCUMULATORS < 16 && gates > 1; }
+
+// Vectors across a panel that are multiplied together, of `gates` with `units` vectors each.
+constexpr int sets_at_once(int gates, int units) {
+  return gates_apart(gates) ? units : gates * units;
+}
+
+// Vectors of a tile at most, one row of many panels or many rows of one.
+constexpr int tile_vectors(int gates, int units) {
+  return NORMRNN_ACCUMULATORS / sets_at_once(gates, units) * gates * units;
+}
+
 // Panels side by side in a tile of few rows: without them too few chains of additions would run at
 // a time to hide the latency of one.
 constexpr int tile_panels(int rows, int sets) {
@@ -46,14 +60,14 @@ struct Slice {
 };
 
 // acc[m][j * kSets + kFirst + n] += sum over k of a(m, k) b(j, k, n), n in [0, kCount), j a panel.
-// a(m, k) is a[m * ld + k], or a[k * ld + m] when kColumnMajor. E is T, or pairs of bfloat16.
+// a(m, k) is a[m * ld + k], or a[k * ld + m] when kColumnMajor; a panel of b begins `panel` behind the
+// one before. E is T, or pairs of bfloat16.
 template <class T, class E, int kMr, int kPanels, int kSets, int kFirst, int kCount,
           bool kColumnMajor>
 NORMRNN_INLINE void accumulate(Vec<T> (&acc)[kMr][kPanels * kSets], const E* a, int64_t ld,
-                               const E* b, int64_t k_count, Ahead ahead) {
+                               const E* b, int64_t panel, int64_t k_count, Ahead ahead) {
   constexpr int kL = kLanes<T>;
   constexpr int kColumns = kPanels * kCount;
-  const int64_t panel = k_count * kCount * kL;
   const auto column_at = [&](int n) { return load(b + n / kCount * panel + n % kCount * kL); };
   const auto place = [](int n) { return n / kCount * kSets + kFirst + n % kCount; };
   // A pointer for every four rows: one for each row would not fit in the registers.
@@ -127,17 +141,62 @@ __attribute__((noinline)) void step_tile(const Start<T>& start, const Segment<E>
     const bool two = slice.index + slice.tiles < kLines;
     return Ahead{at + segment.k * slice.index * 64, 64, two ? segment.k * slice.tiles * 64 : 0};
   };
+  constexpr int kCount = kGates * kUnits;
   for (int s = 0; s < segments; ++s) {
-    accumulate<T, E, kMr, kPanels, kSets, 0, kGates * kUnits, false>(
-        acc, input[s].a, input[s].ld, input[s].b, input[s].k, ahead_in(input[s]));
+    const Segment<E>& one = input[s];
+    accumulate<T, E, kMr, kPanels, kSets, 0, kCount, false>(
+        acc, one.a, one.ld, one.b, one.k * kCount * kLanes<E>, one.k, ahead_in(one));
   }
-  accumulate<T, E, kMr, kPanels, kSets, kSplit * kUnits, kGates * kUnits, false>(
-      acc, recurrent.a, recurrent.ld, recurrent.b, recurrent.k, ahead_in(recurrent));
+  accumulate<T, E, kMr, kPanels, kSets, kSplit * kUnits, kCount, false>(
+      acc, recurrent.a, recurrent.ld, recurrent.b, recurrent.k * kCount * kLanes<E>, recurrent.k,
+      ahead_in(recurrent));
 #pragma GCC unroll 32
   for (int n = 0; n < kAll; ++n) {
 #pragma GCC unroll 32
     for (int m = 0; m < kMr; ++m) {
       store(tile + ((n / kSets * kMr + m) * kSets + n % kSets) * kL, acc[m][n]);
+    }
+  }
+}
+
+// The same gate by gate: panels have the gates one behind the other, each as [k, kUnits vectors].
+template <class T, class E, int kMr, int kPanels, int kGates, int kSplit, int kUnits>
+__attribute__((noinline)) void step_tile_apart(const Start<T>& start, const Segment<E>* input,
+                                               int segments, const Segment<E>& recurrent,
+                                               Slice slice, T* tile) {
+  constexpr int kL = kLanes<T>;
+  constexpr int kSets = (kGates + kSplit) * kUnits;
+  constexpr int64_t kWidth = int64_t(kUnits) * kLanes<E>;
+  for (int set = 0; set < kSets; set += kUnits) {
+    Vec<T> acc[kMr][kPanels * kUnits];
+    const auto multiply = [&](const Segment<E>& one, int gate) __attribute__((always_inline)) {
+      const int64_t whole = one.whole ? one.whole : one.k, panel = kGates * whole * kWidth;
+      const E* next = one.next ? one.next : one.b + kPanels * panel;
+      const int64_t fetched = gate * slice.tiles + slice.index;  // a gate of the panel to come
+      const Ahead ahead{reinterpret_cast<const char*>(next + fetched * whole * kWidth),
+                        kWidth * int64_t(sizeof(E)), 0};
+      accumulate<T, E, kMr, kPanels, kUnits, 0, kUnits, false>(
+          acc, one.a, one.ld, one.b + gate * whole * kWidth, panel, one.k,
+          fetched < kGates ? ahead : Ahead{ahead.at, 0, 0});
+    };
+#pragma GCC unroll 32
+    for (int m = 0; m < kMr; ++m) {
+#pragma GCC unroll 32
+      for (int n = 0; n < kPanels * kUnits; ++n) {
+        const int at = n / kUnits * kSets + set + n % kUnits;
+        acc[m][n] = load(start.data + m * start.row_stride + at * kL);
+      }
+    }
+    const int gate = set / kUnits;
+    for (int s = 0; gate < kGates && s < segments; ++s) multiply(input[s], gate);
+    if (gate >= kSplit) multiply(recurrent, gate - kSplit);
+#pragma GCC unroll 32
+    for (int n = 0; n < kPanels * kUnits; ++n) {
+#pragma GCC unroll 32
+      for (int m = 0; m < kMr; ++m) {
+        const int at = (n / kUnits * kMr + m) * kSets + set + n % kUnits;
+        store(tile + at * kL, acc[m][n]);
+      }
     }
   }
 }
@@ -152,8 +211,13 @@ NORMRNN_INLINE void step_tile_across(int64_t panels, const Start<T>& start, cons
           panels, start, input, segments, recurrent, slice, tile);
     }
   }
-  step_tile<T, E, kMr, kPanels, kGates, kSplit, kUnits>(start, input, segments, recurrent, slice,
-                                                        tile);
+  if constexpr (gates_apart(kGates + kSplit)) {
+    step_tile_apart<T, E, kMr, kPanels, kGates, kSplit, kUnits>(start, input, segments, recurrent,
+                                                                slice, tile);
+  } else {
+    step_tile<T, E, kMr, kPanels, kGates, kSplit, kUnits>(start, input, segments, recurrent, slice,
+                                                          tile);
+  }
 }
 
 // Picks the tile of the shape asked for: 1 <= rows <= kMr; panels as panels_at_once gives them.
@@ -167,8 +231,8 @@ NORMRNN_INLINE void step_tile_of(int64_t rows, int64_t panels, const Start<T>& s
                                                                  segments, recurrent, slice, tile);
     }
   }
-  step_tile_across<T, E, kMr, tile_panels(kMr, (kGates + kSplit) * kUnits), kGates, kSplit, kUnits>(
-      panels, start, input, segments, recurrent, slice, tile);
+  step_tile_across<T, E, kMr, tile_panels(kMr, sets_at_once(kGates + kSplit, kUnits)), kGates,
+                   kSplit, kUnits>(panels, start, input, segments, recurrent, slice, tile);
 }
 
 // How many of the `left` panels the next tile takes, when tiles of `height` rows cover `rows` rows:
@@ -218,6 +282,8 @@ constexpr int64_t kWaitingSums = 32768 / int64_t(sizeof(T));
 template <class T, class E, int kMr, int kGates, int kSplit, int kUnits>
 struct Tiles {
   static constexpr int kSets = (kGates + kSplit) * kUnits, kWidth = kSets * kLanes<T>;
+  static constexpr int kAtOnce = sets_at_once(kGates + kSplit, kUnits);
+  static constexpr int kTile = tile_vectors(kGates + kSplit, kUnits) * kLanes<T>;
 
   Range rows, panels;
   int segments;
@@ -227,7 +293,7 @@ struct Tiles {
   NORMRNN_INLINE bool run(int64_t terms, const Operands& operands, const StartAt& start,
                           const Done& done) const {
     const int64_t height = even_height(rows.end - rows.begin, kMr);
-    const bool pieces = terms > kManyTerms<E> && tile_panels(int(height), kSets) == 1;
+    const bool pieces = terms > kManyTerms<E> && tile_panels(int(height), kAtOnce) == 1;
     return pieces ? in_pieces(height, operands, start, done)
                   : at_once(height, operands, start, done);
   }
@@ -236,10 +302,10 @@ struct Tiles {
   template <class Operands, class StartAt, class Done>
   NORMRNN_INLINE bool at_once(int64_t height, const Operands& operands, const StartAt& start,
                               const Done& done) const {
-    alignas(64) T tile[NORMRNN_ACCUMULATORS * kLanes<T>];
+    alignas(64) T tile[kTile];
     const int64_t tiles = (rows.end - rows.begin + height - 1) / height;
     for (int64_t p = panels.begin, count; p < panels.end; p += count) {
-      count = panels_at_once(rows.end - rows.begin, height, kSets, panels.end - p);
+      count = panels_at_once(rows.end - rows.begin, height, kAtOnce, panels.end - p);
       for (int64_t r = rows.begin; r < rows.end; r += height) {
         const int64_t high = min_of(height, rows.end - r);
         Segment<E> at[kMaxSegments + 1];
@@ -272,15 +338,16 @@ struct Tiles {
   NORMRNN_INLINE bool in_pieces(int64_t height, const Operands& operands, const StartAt& start,
                                 const Done& done) const {
     alignas(64) T sums[kWaitingSums<T>];
-    alignas(64) T tile[NORMRNN_ACCUMULATORS * kLanes<T>];
+    alignas(64) T tile[kTile];
     Segment<E> at[kMaxSegments + 1];
     operands(rows.begin, panels.begin, at);
     const Piece first = after({0, -kPiece<E>}, at);
     const auto operand = [&](int64_t r, int64_t p, const Piece& piece) {
       operands(r, p, at);
       Segment<E> one = at[piece.segment];
+      one.whole = one.k;
       one.a += piece.k;
-      one.b += piece.k * kGates * kUnits * kLanes<T>;
+      one.b += piece.k * (gates_apart(kGates + kSplit) ? 1 : kGates) * kUnits * kLanes<T>;
       one.k = min_of(kPiece<E>, one.k - piece.k);
       return one;
     };
