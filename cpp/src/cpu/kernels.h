@@ -38,7 +38,7 @@ struct Segment {
   const E* a = nullptr;  // [rows, k], unit stride along k
   int64_t ld = 0;
   int64_t k = 0;
-  const E* b = nullptr;     // panels, each [k, panel width]
+  const E* b = nullptr;     // panels, each [k, panel width]; gates apart: tile.h
   const E* next = nullptr;  // to fetch ahead meanwhile; null: the panel behind b
   int64_t whole = 0;        // k of which this is a piece; 0: all
 };
