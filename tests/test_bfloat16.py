@@ -1,5 +1,7 @@
 """Operands in bfloat16: against the reference, exactly where that can be, and target by target."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from normrnn import reference
 from runs import run_python
 
 CELLS = list(nr._core.cells())
+USABLE = nr._core.config()["targets_usable"]
 
 
 def network(cell: str, inputs: int, hidden: int) -> dict[str, np.ndarray]:
@@ -104,10 +107,72 @@ print(hashlib.sha256(out.y.tobytes() + grads.x.tobytes()).hexdigest())
 
 
 def test_emulated_bit_for_bit() -> None:
-    targets = [t for t in nr._core.config()["targets_usable"] if t != "baseline"]  # has no FMA
+    own = ("baseline", "amx")  # has no FMA; has sums of its own
+    targets = [t for t in USABLE if t not in own]
     print(f"targets compared: {targets}")
     if targets:
         assert len({run_python("-c", BITS, NORMRNN_TARGET=target) for target in targets}) == 1
+
+
+PRODUCT = """
+import sys, numpy as np, normrnn as nr
+given = np.load(sys.argv[1])
+params = {"weight_ih_l0": given["u"], "weight_hh_l0": np.zeros((len(given["u"]),) * 2, np.float32)}
+y = nr.forward("rnn_relu", given["x"][None], params, precision="bfloat16").y[0]
+np.save(sys.argv[2], y)
+"""
+
+
+@pytest.mark.skipif("amx" not in USABLE, reason="this CPU has no AMX")
+@pytest.mark.parametrize(("rows", "inputs", "units"), [(1, 1, 1), (37, 70, 21), (80, 3200, 40)])
+def test_sums_of_the_matrix_unit(rows: int, inputs: int, units: int, tmp_path: Path) -> None:
+    """Products of even and of odd places apart, 32 at a time, as docs/equations.md has it."""
+    rng = np.random.default_rng(10)
+    x = rng.standard_normal((rows, inputs), dtype=np.float32)
+    u = rng.standard_normal((units, inputs), dtype=np.float32)
+    np.savez(tmp_path / "given.npz", x=x, u=u)
+    files = str(tmp_path / "given.npz"), str(tmp_path / "y.npy")
+    run_python("-c", PRODUCT, *files, NORMRNN_TARGET="amx")
+    rounded = reference.precision.bfloat16
+    products = rounded(x)[:, None] * rounded(u)  # exact
+    total = np.zeros((rows, units), np.float32)
+    for begin in range(0, inputs, 32):
+        block = products[..., begin : begin + 32]
+        even, odd = (np.add.accumulate(block[..., i::2], axis=-1)[..., -1:] for i in (0, 1))
+        total += even.sum(-1) + odd.sum(-1)  # of one number, or of none
+    np.testing.assert_array_equal(np.load(files[1]), np.maximum(total, 0))
+
+
+@pytest.mark.parametrize("batch", [1, 31, 300])
+def test_weight_gradients_take_more_than_bfloat16(batch: int) -> None:
+    """All of float32, or on a matrix unit 16 bits."""
+    inputs, hidden = 37, 290
+    rng = np.random.default_rng(11)
+    params = nr.init_params("rnn_relu", inputs, hidden, rng=12)
+    x, h0, dy = (
+        rng.standard_normal((1, batch, width), dtype=np.float32)
+        for width in (inputs, hidden, hidden)
+    )
+    out = nr.forward("rnn_relu", x, params, h0=h0, precision="bfloat16")
+    grads = nr.backward(out.tape, dy)
+    d_pre = (dy * (out.y > 0))[0].astype(np.float64)
+    bits = 16 if nr._core.config()["target"] == "amx" else 22
+    for name, operand in (("weight_ih_l0", x[0]), ("weight_hh_l0", h0[0])):
+        bound = 2.0 ** (1 - bits) * (np.abs(d_pre).T @ np.abs(operand)) + 1e-30
+        error = np.abs(grads.params[name] - d_pre.T @ operand.astype(np.float64))
+        assert np.all(error <= bound), f"{name}: {np.max(error / bound)} of the bound"
+
+
+@pytest.mark.parametrize("bits", [0x7FC00000, 0xFFFFFFFF, 0x7F800001, 0x7F800000])
+def test_weight_gradients_keep_what_is_not_finite(bits: int) -> None:
+    one = np.ones((3, 3), np.float32)
+    params = {"weight_ih_l0": one, "weight_hh_l0": one}
+    out = nr.forward("rnn_relu", np.ones((1, 2, 3), np.float32), params, precision="bfloat16")
+    dy = np.ones((1, 2, 3), np.float32)
+    dy.view(np.uint32)[0, 1, 2] = bits
+    grads = nr.backward(out.tape, dy).params["weight_ih_l0"]
+    assert np.isfinite(grads[:2]).all()
+    assert not np.isfinite(grads[2]).any()
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ NORMRNN_DECLARE(baseline)
 NORMRNN_DECLARE(avx2)
 NORMRNN_DECLARE(avx512)
 NORMRNN_DECLARE(avx512bf16)
+NORMRNN_DECLARE(amx)
 #undef NORMRNN_DECLARE
 
 namespace test {
@@ -216,6 +217,9 @@ void tests() {
 #endif
 #if defined(NORMRNN_WITH_avx512bf16)
       &avx512bf16::kActivations,
+#endif
+#if defined(NORMRNN_WITH_amx)
+      &amx::kActivations,
 #endif
   };
   for (const Activations* activations : all) {

@@ -178,7 +178,8 @@ def forward(
         "bfloat16", for float32 arrays, rounds what is multiplied to 8 significant bits: x, h and
         the weights here, the weights and the gates' gradients in `backward`. Sums, states,
         activations and the weights' gradients stay float32. Weights take half the memory traffic,
-        and CPUs with AVX512-BF16 have an instruction for it; others give the same products, slower.
+        and CPUs with AVX512-BF16 have an instruction for it, those with AMX a matrix unit, which
+        adds up in an order of its own; others give the same products, slower.
         On a GPU None is "float32", full float32 everywhere. "tf32" rounds operands to 11 bits,
         "float16" to 11 in the range of float16 (`backward` then takes "tf32"), "bfloat16" to 8; the
         weights' gradients never take less than "tf32".

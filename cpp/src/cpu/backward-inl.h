@@ -194,7 +194,7 @@ bool backward_tiles(const LayerBackward<T, E>& op, const Recurrent<E>& recurrent
     }
     return !worker.cancelled(count * at_once * depth * kDenseWidth<T>);
   };
-  const Tiles<T, E, kDenseRows, 1, 0, kDenseSets> tiles{rows, own, 1};
+  const Tiles<T, E, 1, 0, kDenseSets> tiles{rows, own, 1};
   return tiles.run(depth, operands, start, done);
 }
 

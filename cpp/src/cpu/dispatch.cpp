@@ -2,20 +2,28 @@
 
 #include <cstdlib>
 #include <stdexcept>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "normrnn/registry.h"
 
 namespace normrnn {
 
 // The build says which there are besides baseline.
-#define NORMRNN_DECLARE(name)       \
+#define NORMRNN_DECLARE(name, what) \
   namespace name {                  \
-  extern const cpu::Target kTarget; \
+  extern const cpu::what;           \
   }
-NORMRNN_DECLARE(baseline)
-NORMRNN_DECLARE(avx2)
-NORMRNN_DECLARE(avx512)
-NORMRNN_DECLARE(avx512bf16)
+NORMRNN_DECLARE(baseline, Target kTarget)
+NORMRNN_DECLARE(avx2, Target kTarget)
+NORMRNN_DECLARE(avx512, Target kTarget)
+NORMRNN_DECLARE(avx512bf16, Bf16Kernels kBf16)
+NORMRNN_DECLARE(amx, Bf16Kernels kBf16)
 #undef NORMRNN_DECLARE
 
 namespace {
@@ -24,6 +32,37 @@ struct Choice {
   const cpu::Target* target;
   bool usable;
 };
+
+// A target like `base`, but for its products of bfloat16.
+struct Derived {
+  std::vector<cpu::CellKernels<float>> cells;
+  cpu::Kernels<float> f32;
+  cpu::Target target;
+
+  Derived(const cpu::Target& base, const cpu::Bf16Kernels& own)
+      : cells(base.f32->cells, base.f32->cells + cell_names().size()),
+        f32(*base.f32),
+        target{own.name, &f32, base.f64} {
+    for (size_t i = 0; i < cells.size(); ++i) cells[i].bf16 = own.cells[i];
+    f32.cells = cells.data();
+    f32.bf16 = own.products;
+  }
+};
+
+// Whether the CPU has a matrix unit for bfloat16, and the system lets this process use it: its
+// registers are large, and saved for those threads only that asked.
+[[maybe_unused]] bool may_use_amx() {
+#if defined(__x86_64__) && defined(__linux__)
+  unsigned a, b, c, d;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24;
+  if ((d & kBf16) == 0 || (d & kTile) == 0) return false;
+  constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 
 // Narrowest first.
 std::vector<Choice> choices() {
@@ -42,7 +81,13 @@ std::vector<Choice> choices() {
   all.push_back({&avx512::kTarget, avx512});
 #endif
 #if defined(NORMRNN_WITH_avx512bf16)
-  all.push_back({&avx512bf16::kTarget, avx512 && __builtin_cpu_supports("avx512bf16")});
+  static const Derived with_dots(avx512::kTarget, avx512bf16::kBf16);
+  all.push_back({&with_dots.target, avx512 && __builtin_cpu_supports("avx512bf16")});
+#endif
+#if defined(NORMRNN_WITH_amx)
+  static const Derived with_matrices(avx512::kTarget, amx::kBf16);
+  static const bool usable = may_use_amx();
+  all.push_back({&with_matrices.target, avx512 && usable});
 #endif
 #endif
   return all;

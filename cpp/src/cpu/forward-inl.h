@@ -143,7 +143,7 @@ bool input_products(const LayerForward<T, E>& op, Range panels, int64_t first_ro
     }
     return !worker.cancelled(count * at_once * depth * kWidth);
   };
-  const Tiles<T, E, L::kRows, Cell::kGates, Cell::kSplit, L::kUnits> tiles{
+  const Tiles<T, E, Cell::kGates, Cell::kSplit, L::kUnits> tiles{
       {0, rows}, panels, op.segments + 1};
   return tiles.run(depth, operands, start, done);
 }
@@ -208,7 +208,7 @@ void layer_forward(const LayerForward<T, E>& op, Worker& worker) {
         }
         return !worker.cancelled(rows * count * depth * kWidth);
       };
-      const Tiles<T, E, L::kRows, Cell::kGates, Cell::kSplit, L::kUnits> tiles{
+      const Tiles<T, E, Cell::kGates, Cell::kSplit, L::kUnits> tiles{
           {begin, end}, share.panels, segments + 1};
       if (!tiles.run(depth, operands, start, done)) return;
     }

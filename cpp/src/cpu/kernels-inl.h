@@ -3,12 +3,7 @@
 //   NORMRNN_VECTOR_BYTES  16, 32 or 64
 //   NORMRNN_ACCUMULATORS  vector registers a tile may hold
 // No std:: templates in here: compiled for this target, they would be merged with those of others.
-#include "cells/cells.def"
-#include "cpu/backward-inl.h"
-#include "cpu/forward-inl.h"
-#include "cpu/indrnn-inl.h"
-#include "cpu/layernorm-backward-inl.h"
-#include "cpu/layernorm-inl.h"
+#include "cpu/layer-kernels-inl.h"
 #include "cpu/loss-inl.h"
 #include "cpu/outer-inl.h"
 #include "cpu/peak-inl.h"
@@ -16,35 +11,7 @@
 #include "cpu/update-groups-inl.h"
 #include "cpu/update-inl.h"
 
-#define NORMRNN_STRING_OF(x) #x
-#define NORMRNN_STRING(x) NORMRNN_STRING_OF(x)
-
 namespace normrnn::NORMRNN_TARGET {
-
-template <class Cell, class T, class E>
-constexpr cpu::LayerKernels<T, E> layer_kernels() {
-  static_assert(Cell::kGates <= kMaxGates && Cell::kStates <= kMaxStates);
-  static_assert(sets_at_once(Layout<Cell>::kAll, Layout<Cell>::kUnits) <= NORMRNN_ACCUMULATORS);
-  if constexpr (sizeof(T) == 8 && cpu::kNumbersIn<E> > 1) {
-    return {};
-  } else {
-    cpu::LayerKernels<T, E> kernels{};
-    kernels.pack_input = pack_gates<Products<Cell>, T, E, false>;
-    kernels.pack_recurrent = pack_gates<Products<Cell>, T, E, true>;
-    if constexpr (kHasLayerNorm<Cell>) {
-      kernels.forward = layernorm_forward<Cell, T, E>;
-      kernels.backward = layernorm_backward<Cell, T, E>;
-      kernels.norm_gradients = norm_gradients<Cell, T, E>;
-    } else if constexpr (kIsDiagonal<Cell>) {
-      kernels.forward = diagonal_forward<Cell, T, E>;
-      kernels.backward = diagonal_backward<Cell, T, E>;
-    } else {
-      kernels.forward = layer_forward<Cell, T, E>;
-      kernels.backward = layer_backward<Cell, T, E>;
-    }
-    return kernels;
-  }
-}
 
 template <class T>
 struct Table {
@@ -69,12 +36,11 @@ struct Table {
     table.cells = kCells;
     table.panel_width = kDenseWidth<T>;
     table.lanes = kLanes<T>;
-    table.same = {matmul<T, T>, pack<T, T>};
+    table.same = {matmul<T, T>, pack<T, T>, outer<T, T>};
     if constexpr (sizeof(T) == 4) {
-      table.bf16 = {matmul<T, Bf16Pair>, pack<T, Bf16Pair>};
+      table.bf16 = {matmul<T, Bf16Pair>, pack<T, Bf16Pair>, outer<T, T>};
       table.to_pairs = to_pairs;
     }
-    table.outer = outer<T>;
     table.fill_mask = fill_mask;
     table.mask_row = mask_row<T>;
     table.pack_transposed = pack_transposed<T>;

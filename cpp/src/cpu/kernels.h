@@ -40,7 +40,6 @@ struct Segment {
   int64_t k = 0;
   const E* b = nullptr;     // panels, each [k, panel width]; gates apart: tile.h
   const E* next = nullptr;  // to fetch ahead meanwhile; null: the panel behind b
-  int64_t whole = 0;        // k of which this is a piece; 0: all
 };
 
 // Which elements of a matrix of rows are kept, and what those are multiplied by. Bit j of a row is
@@ -315,6 +314,8 @@ struct ProductKernels {
   // panel's operands from `from` on.
   void (*pack)(const T* b, int64_t ld, const ColumnBlock* blocks, int count, int64_t k,
                int64_t columns, int64_t begin, int64_t end, E* packed);
+  // Takes numbers of type T as they are; pairs of a matrix unit hold 16 bits of each.
+  void (*outer)(const Outer<T>*, int count, Worker&);
 };
 
 template <class T>
@@ -327,7 +328,6 @@ struct Kernels {
   // Rows of `count` numbers as pairs, zero from there to the end of the vector. Null for double.
   void (*to_pairs)(const T* from, int64_t ld, int64_t rows, int64_t count, Bf16Pair* to,
                    int64_t to_ld);
-  void (*outer)(const Outer<T>*, int count, Worker&);
   // Row of a mask: the bits of `columns` elements, rounded up to 64.
   void (*fill_mask)(const MaskSource&, uint32_t sequence, uint32_t time, int64_t columns,
                     uint32_t* bits);
@@ -360,6 +360,13 @@ struct Kernels {
   uint64_t (*fingerprint)(const T* values, int64_t count);
   double (*loss)(int kind, const T* y, const T* target, T scale, int64_t count, T* dy);
   double (*softmax)(const T* logits, int64_t target, T scale, int64_t classes, T* d_logits);
+};
+
+// What a target has of its own that is otherwise like another.
+struct Bf16Kernels {
+  const char* name;
+  const LayerKernels<float, Bf16Pair>* cells;
+  ProductKernels<float, Bf16Pair> products;
 };
 
 struct Target {

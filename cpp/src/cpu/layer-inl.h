@@ -58,24 +58,27 @@ NORMRNN_INLINE Range overlap(Range a, Range b) {
   return {max_of(a.begin, b.begin), min_of(a.end, b.end)};
 }
 
-// Weights for the forward pass: panel by panel, for each k the gates in tile order, or the gates one
-// behind the other where each has a tile of its own.
+// Weights for the forward pass: panel by panel, for each k the gates in tile order, or, where each
+// gate has a tile of its own, one behind the other in each piece of k.
 template <class Cell, class T, class E, bool kRecurrent>
 void pack_gates(const T* w, int64_t ld, int64_t k, int64_t hidden, int64_t begin, int64_t end,
                 E* packed) {
   using L = Layout<Cell>;
-  constexpr int kPanel = L::template kPanel<T>;
+  constexpr int kPanel = L::template kPanel<T>, kWidth = Cell::kGates * kPanel;
   constexpr bool kApart = gates_apart(L::kAll);
-  constexpr int kWidth = Cell::kGates * kPanel;
+  const int64_t most = kApart ? kPiece<E> * cpu::kNumbersIn<E> : k;
   const int64_t depth = cpu::operands_of<E>(k);
   for (int64_t p = begin; p < end; ++p) {
-    for (int g = 0; g < Cell::kGates; ++g) {
-      const int place = kRecurrent ? g : place_of_input<Cell>(g);
-      for (int u = 0; u < kPanel; u += kLanes<T>) {
-        const int64_t unit = p * kPanel + u;
-        E* to = packed + p * depth * kWidth + place * (kApart ? depth : 1) * kPanel + u;
-        pack_vector(w + (g * hidden + unit) * ld, ld, hidden - unit, k, to,
-                    kApart ? kPanel : kWidth);
+    for (int64_t i = 0; i < k; i += most) {
+      const int64_t count = min_of(most, k - i), terms = cpu::operands_of<E>(count);
+      E* piece = packed + (p * depth + i / cpu::kNumbersIn<E>)*kWidth;
+      for (int g = 0; g < Cell::kGates; ++g) {
+        const int place = kRecurrent ? g : place_of_input<Cell>(g);
+        for (int u = 0; u < kPanel; u += kLanes<T>) {
+          const int64_t unit = p * kPanel + u;
+          pack_vector(w + (g * hidden + unit) * ld + i, ld, hidden - unit, count,
+                      piece + place * (kApart ? terms : 1) * kPanel + u, kApart ? kPanel : kWidth);
+        }
       }
     }
   }

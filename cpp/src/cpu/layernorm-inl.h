@@ -86,7 +86,6 @@ bool gate_products(const Segment<E>* segment, int segments, int64_t rows, Range 
                    int64_t hidden, T* out, int64_t ld, Worker& worker) {
   using L = Layout<Cell>;
   constexpr int kL = kLanes<T>, kPanel = L::template kPanel<T>, kWidth = Cell::kGates * kPanel;
-  constexpr int kRows = tile_rows(sets_at_once(Cell::kGates, L::kUnits));
   alignas(64) T zeros[tile_vectors(Cell::kGates, L::kUnits) * kL] = {};
   const int64_t depth = terms_of(segment, segments);
   const auto operands = [&](int64_t r, int64_t p, Segment<E>* at) {
@@ -109,7 +108,7 @@ bool gate_products(const Segment<E>* segment, int segments, int64_t rows, Range 
     }
     return !worker.cancelled(count * at_once * depth * kWidth);
   };
-  const Tiles<T, E, kRows, Cell::kGates, 0, L::kUnits> tiles{{0, rows}, panels, segments};
+  const Tiles<T, E, Cell::kGates, 0, L::kUnits> tiles{{0, rows}, panels, segments};
   return tiles.run(depth, operands, start, done);
 }
 

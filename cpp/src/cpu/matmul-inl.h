@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/threads.h"
-#include "cpu/tile.h"
+#include "cpu/tiles-inl.h"
 
 namespace normrnn::NORMRNN_TARGET {
 
@@ -43,7 +43,7 @@ bool matmul_tiles(const MatMul<T, E>& op, Range rows, Range panels, Worker& work
     }
     return !worker.cancelled(count * at_once * depth * kW);
   };
-  const Tiles<T, E, kDenseRows, 1, 0, kDenseSets> tiles{rows, panels, op.segments};
+  const Tiles<T, E, 1, 0, kDenseSets> tiles{rows, panels, op.segments};
   return tiles.run(depth, operands, start, done);
 }
 

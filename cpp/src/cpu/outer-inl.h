@@ -14,8 +14,6 @@ using cpu::ColumnBlock;
 using cpu::Outer;
 
 constexpr int64_t kDepth = 256;
-constexpr int64_t kOuterRows = 32 * kDenseRows;  // most rows of c in a task: what it reads of a in
-                                                 // a block stays in the core's own cache
 constexpr int64_t kFewestRows = 8 * kDenseRows;  // least, or packing b would show
 constexpr int64_t kAheadRows = 24;               // of a: some 300 cycles before they are needed
 
@@ -90,24 +88,58 @@ NORMRNN_INLINE void pack_rows_of_b(const Outer<T>& op, int64_t i, int64_t depth,
   }
 }
 
+// The products of a task, a block of rows at a time.
 template <class T>
+class VectorOuter {
+ public:
+  // Most rows of c in a task: what it reads of a in a block stays in the core's own cache.
+  static constexpr int64_t kRows = 32 * kDenseRows;
+
+  // The block's rows of a: `count` columns of them.
+  void take_left(const T* a, int64_t ld, int64_t depth, int64_t count) {
+    a_ = a;
+    ld_ = ld;
+    depth_ = depth;
+    count_ = count;
+  }
+
+  // Those of b from row i on, one panel; c is set to the product, or it is added.
+  void multiply(const Outer<T>& op, int64_t i, int64_t panel, T* c) {
+    pack_rows_of_b(op, i, depth_, panel, packed_);
+    const int64_t height = even_height(count_, kDenseRows);
+    for (int64_t m = 0; m < count_; m += height) {
+      outer_tile<T, kDenseRows>(min_of(height, count_ - m), a_ + m, ld_, packed_, depth_,
+                                c + m * op.c_ld, op.c_ld, op.columns - panel * kDenseWidth<T>,
+                                i == 0);
+    }
+  }
+
+ private:
+  const T* a_;
+  int64_t ld_, depth_, count_;
+  alignas(64) T packed_[kDepth * kDenseWidth<T>];
+};
+
+// By what numbers of type T are multiplied as.
+template <class T, class E>
+struct OuterFor {
+  using Type = VectorOuter<T>;
+};
+
+template <class T, class E>
 bool outer_task(const OuterTask<T>& task, Worker& worker) {
   constexpr int kW = kDenseWidth<T>;
   const Outer<T>& op = *task.op;
-  alignas(64) T packed[kDepth * kW];
-  const int64_t count = task.m_end - task.m_begin, height = even_height(count, kDenseRows);
+  typename OuterFor<T, E>::Type product;
+  const int64_t count = task.m_end - task.m_begin;
   T* sums = op.sums && task.panel_begin == 0 ? op.sums + task.block->to + task.m_begin : nullptr;
   for (int64_t m = 0; sums && m < count; ++m) sums[m] = T(0);
   for (int64_t i = 0; i < op.rows; i += kDepth) {
     const int64_t depth = min_of(kDepth, op.rows - i);
     const T* a = op.a + i * op.a_ld + task.block->from + task.m_begin;
+    product.take_left(a, op.a_ld, depth, count);
     for (int64_t p = task.panel_begin; p < task.panel_end; ++p) {
-      pack_rows_of_b(op, i, depth, p, packed);
-      T* c = op.c + (task.block->to + task.m_begin) * op.c_ld + p * kW;
-      for (int64_t m = 0; m < count; m += height) {
-        outer_tile<T, kDenseRows>(min_of(height, count - m), a + m, op.a_ld, packed, depth,
-                                  c + m * op.c_ld, op.c_ld, op.columns - p * kW, i == 0);
-      }
+      product.multiply(op, i, p, op.c + (task.block->to + task.m_begin) * op.c_ld + p * kW);
       if (worker.cancelled(depth * count * kW)) return false;
     }
     if (sums) add_columns(a, op.a_ld, depth, count, sums);
@@ -128,8 +160,9 @@ void clear_outer(const Outer<T>& op) {
 
 // Each block of c is cut into ranges of rows, all of about one height, and if these are too few for
 // the workers into groups of panels; the cut does not change any sum.
-template <class T>
+template <class T, class E>
 void outer(const Outer<T>* ops, int count, Worker& worker) {
+  constexpr int64_t kMost = OuterFor<T, E>::Type::kRows;
   int64_t task = 0, mine = worker.next();
   for (int o = 0; o < count; ++o) {
     const Outer<T>& op = ops[o];
@@ -138,7 +171,7 @@ void outer(const Outer<T>* ops, int count, Worker& worker) {
     for (int j = 0; j < op.blocks && op.rows; ++j) {
       const int64_t rows = op.block[j].count, size = worker.size();
       if (rows == 0) continue;
-      const int64_t fewest = (rows + kOuterRows - 1) / kOuterRows;
+      const int64_t fewest = (rows + kMost - 1) / kMost;
       const int64_t most = max_of(fewest, rows / kFewestRows);
       // A multiple of the workers where there is room for one, up to four tasks for each.
       const int64_t wanted = (max_of(fewest, min_of(most, 4 * size)) + size - 1) / size * size;
@@ -154,7 +187,7 @@ void outer(const Outer<T>* ops, int count, Worker& worker) {
                                  rows * (r + 1) / ranges,
                                  panels * g / groups,
                                  panels * (g + 1) / groups};
-          if (!outer_task(one, worker)) return;
+          if (!outer_task<T, E>(one, worker)) return;
           mine = worker.next();
         }
       }

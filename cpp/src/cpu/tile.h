@@ -1,4 +1,4 @@
-// Register tiles: the one inner loop that all matrix products of this target share.
+// Tiles in vector registers: the one inner loop that all matrix products of this target share.
 //
 // A tile is kMr rows by kPanels panels of kSets vectors, held in registers while k runs. b is
 // packed so that a panel is contiguous for each k; a is read by broadcast. Each element of the
@@ -40,12 +40,6 @@ constexpr int tile_panels(int rows, int sets) {
   return panels;
 }
 
-// Height of the tiles that cover `rows` rows evenly: 16 rows with at most 12 a tile are 8 + 8.
-NORMRNN_INLINE int64_t even_height(int64_t rows, int64_t most) {
-  const int64_t tiles = (rows + most - 1) / most;
-  return tiles ? (rows + tiles - 1) / tiles : 1;
-}
-
 // Memory to ask for while a product runs: each step of k fetches the lines at `at` and `more` bytes
 // behind it, and goes on by `step` bytes. Anything may be fetched, an address that does not exist
 // too.
@@ -58,6 +52,19 @@ struct Ahead {
 struct Slice {
   int64_t index, tiles;
 };
+
+// What a tile with segments of panels `width` wide fetches while it goes through one of them: its
+// slice of what comes behind the `panels` that it is at.
+template <class E>
+NORMRNN_INLINE Ahead ahead_of(const Segment<E>& segment, int64_t panels, int64_t width,
+                              Slice slice) {
+  const E* next = segment.next ? segment.next : segment.b + panels * segment.k * width;
+  const char* at = reinterpret_cast<const char*>(next);
+  const int64_t lines = width * int64_t(sizeof(E)) / 64;  // for each k
+  if (slice.index >= lines) return {at, 0, 0};
+  const bool two = slice.index + slice.tiles < lines;
+  return {at + segment.k * slice.index * 64, 64, two ? segment.k * slice.tiles * 64 : 0};
+}
 
 // acc[m][j * kSets + kFirst + n] += sum over k of a(m, k) b(j, k, n), n in [0, kCount), j a panel.
 // a(m, k) is a[m * ld + k], or a[k * ld + m] when kColumnMajor; a panel of b begins `panel` behind the
@@ -116,86 +123,69 @@ struct Start {
   int64_t row_stride;
 };
 
-// tile[j][m][:] = start + all segments of input (onto sets [0, kGates)) and one recurrent segment
-// (onto sets [kSplit, kGates + kSplit)), each set kUnits vectors wide, for panels j. Plain products
-// have neither split nor input segments. The tile fetches ahead its slice of the panel of b to come.
+// Many terms are taken in pieces: what tiles read of a piece, their rows of a and a panel of b, stays
+// in the caches while it is used. In a panel with gates apart each piece has them one behind the
+// other, [gates, k of the piece, units]; else they are side by side for each k.
+template <class E>
+constexpr int64_t kPiece = 2048 / int64_t(sizeof(E));
+
+// acc's sets [kFirst, kFirst + kCount) += a segment's, kCount of the kAll that its panels have for
+// each k: all, or those of `gate` where gates are apart. Meanwhile it brings in its slice of the
+// panel to come.
+template <int kAll, int kFirst, int kCount, class T, class E, int kMr, int kColumns, int kPanels>
+NORMRNN_INLINE void add_segment(Vec<T> (&acc)[kMr][kColumns], const Segment<E>& segment, int gate,
+                                Slice slice) {
+  constexpr int64_t kWidth = kAll * kLanes<E>;
+  Ahead ahead = ahead_of(segment, kPanels, kWidth, slice);
+  const auto add = [&](int64_t k, int64_t count) __attribute__((always_inline)) {
+    const E* b = segment.b + k * kWidth + gate * count * kCount * kLanes<E>;
+    accumulate<T, E, kMr, kPanels, kColumns / kPanels, kFirst, kCount, false>(
+        acc, segment.a + k, segment.ld, b, segment.k * kWidth, count, ahead);
+    ahead.at += count * ahead.step;
+  };
+  int64_t k = 0;
+  if constexpr (kCount < kAll) {
+    for (; k + kPiece<E> < segment.k; k += kPiece<E>) add(k, kPiece<E>);
+  }
+  add(k, segment.k - k);
+}
+
+// tile[j][m][:] = start + all segments of input (onto gates [0, kGates)) and one recurrent segment
+// (onto gates [kSplit, kGates + kSplit)), each gate kUnits vectors wide, for panels j. Plain products
+// have neither split nor input segments. Gates are multiplied together, or one after the other.
 template <class T, class E, int kMr, int kPanels, int kGates, int kSplit, int kUnits>
 __attribute__((noinline)) void step_tile(const Start<T>& start, const Segment<E>* input,
                                          int segments, const Segment<E>& recurrent, Slice slice,
                                          T* tile) {
-  constexpr int kL = kLanes<T>;
-  constexpr int kSets = (kGates + kSplit) * kUnits, kAll = kPanels * kSets;
-  Vec<T> acc[kMr][kAll];
-#pragma GCC unroll 32
-  for (int m = 0; m < kMr; ++m) {
-#pragma GCC unroll 32
-    for (int n = 0; n < kAll; ++n) acc[m][n] = load(start.data + m * start.row_stride + n * kL);
-  }
-  const auto ahead_in = [&](const Segment<E>& segment) {
-    constexpr int64_t kPanelWidth = int64_t(kGates) * kUnits * kLanes<E>;
-    constexpr int64_t kPanelBytes = kPanelWidth * int64_t(sizeof(E));
-    const E* next = segment.next ? segment.next : segment.b + segment.k * kPanels * kPanelWidth;
-    const char* at = reinterpret_cast<const char*>(next);
-    constexpr int64_t kLines = kPanelBytes / 64;
-    if (slice.index >= kLines) return Ahead{at, 0, 0};
-    const bool two = slice.index + slice.tiles < kLines;
-    return Ahead{at + segment.k * slice.index * 64, 64, two ? segment.k * slice.tiles * 64 : 0};
-  };
-  constexpr int kCount = kGates * kUnits;
-  for (int s = 0; s < segments; ++s) {
-    const Segment<E>& one = input[s];
-    accumulate<T, E, kMr, kPanels, kSets, 0, kCount, false>(
-        acc, one.a, one.ld, one.b, one.k * kCount * kLanes<E>, one.k, ahead_in(one));
-  }
-  accumulate<T, E, kMr, kPanels, kSets, kSplit * kUnits, kCount, false>(
-      acc, recurrent.a, recurrent.ld, recurrent.b, recurrent.k * kCount * kLanes<E>, recurrent.k,
-      ahead_in(recurrent));
-#pragma GCC unroll 32
-  for (int n = 0; n < kAll; ++n) {
-#pragma GCC unroll 32
-    for (int m = 0; m < kMr; ++m) {
-      store(tile + ((n / kSets * kMr + m) * kSets + n % kSets) * kL, acc[m][n]);
-    }
-  }
-}
-
-// The same gate by gate: panels have the gates one behind the other, each as [k, kUnits vectors].
-template <class T, class E, int kMr, int kPanels, int kGates, int kSplit, int kUnits>
-__attribute__((noinline)) void step_tile_apart(const Start<T>& start, const Segment<E>* input,
-                                               int segments, const Segment<E>& recurrent,
-                                               Slice slice, T* tile) {
-  constexpr int kL = kLanes<T>;
-  constexpr int kSets = (kGates + kSplit) * kUnits;
-  constexpr int64_t kWidth = int64_t(kUnits) * kLanes<E>;
-  for (int set = 0; set < kSets; set += kUnits) {
-    Vec<T> acc[kMr][kPanels * kUnits];
-    const auto multiply = [&](const Segment<E>& one, int gate) __attribute__((always_inline)) {
-      const int64_t whole = one.whole ? one.whole : one.k, panel = kGates * whole * kWidth;
-      const E* next = one.next ? one.next : one.b + kPanels * panel;
-      const int64_t fetched = gate * slice.tiles + slice.index;  // a gate of the panel to come
-      const Ahead ahead{reinterpret_cast<const char*>(next + fetched * whole * kWidth),
-                        kWidth * int64_t(sizeof(E)), 0};
-      accumulate<T, E, kMr, kPanels, kUnits, 0, kUnits, false>(
-          acc, one.a, one.ld, one.b + gate * whole * kWidth, panel, one.k,
-          fetched < kGates ? ahead : Ahead{ahead.at, 0, 0});
-    };
+  constexpr bool kApart = gates_apart(kGates + kSplit);
+  constexpr int kL = kLanes<T>, kSets = (kGates + kSplit) * kUnits, kAll = kGates * kUnits;
+  constexpr int kPasses = kApart ? kGates + kSplit : 1, kOwn = kSets / kPasses;
+  constexpr int kCount = kApart ? kUnits : kAll, kFirst = kApart ? 0 : kSplit * kUnits;
+  for (int pass = 0; pass < kPasses; ++pass) {
+    Vec<T> acc[kMr][kPanels * kOwn];
+    const auto set_of = [&](int n) { return pass * kOwn + n % kOwn; };
 #pragma GCC unroll 32
     for (int m = 0; m < kMr; ++m) {
 #pragma GCC unroll 32
-      for (int n = 0; n < kPanels * kUnits; ++n) {
-        const int at = n / kUnits * kSets + set + n % kUnits;
+      for (int n = 0; n < kPanels * kOwn; ++n) {
+        const int64_t at = n / kOwn * kSets + set_of(n);
         acc[m][n] = load(start.data + m * start.row_stride + at * kL);
       }
     }
-    const int gate = set / kUnits;
-    for (int s = 0; gate < kGates && s < segments; ++s) multiply(input[s], gate);
-    if (gate >= kSplit) multiply(recurrent, gate - kSplit);
+    const Slice own{pass * slice.tiles + slice.index, kPasses * slice.tiles};
+    for (int s = 0; s < segments && pass < kGates; ++s) {
+      add_segment<kAll, 0, kCount, T, E, kMr, kPanels * kOwn, kPanels>(acc, input[s], pass, own);
+    }
+    const int gate = kApart ? pass - kSplit : 0;
+    if (gate >= 0) {
+      add_segment<kAll, kFirst, kCount, T, E, kMr, kPanels * kOwn, kPanels>(acc, recurrent, gate,
+                                                                            own);
+    }
 #pragma GCC unroll 32
-    for (int n = 0; n < kPanels * kUnits; ++n) {
+    for (int n = 0; n < kPanels * kOwn; ++n) {
 #pragma GCC unroll 32
       for (int m = 0; m < kMr; ++m) {
-        const int at = (n / kUnits * kMr + m) * kSets + set + n % kUnits;
-        store(tile + at * kL, acc[m][n]);
+        store(tile + ((n / kOwn * kMr + m) * kSets + set_of(n)) * kL, acc[m][n]);
       }
     }
   }
@@ -211,16 +201,11 @@ NORMRNN_INLINE void step_tile_across(int64_t panels, const Start<T>& start, cons
           panels, start, input, segments, recurrent, slice, tile);
     }
   }
-  if constexpr (gates_apart(kGates + kSplit)) {
-    step_tile_apart<T, E, kMr, kPanels, kGates, kSplit, kUnits>(start, input, segments, recurrent,
-                                                                slice, tile);
-  } else {
-    step_tile<T, E, kMr, kPanels, kGates, kSplit, kUnits>(start, input, segments, recurrent, slice,
-                                                          tile);
-  }
+  step_tile<T, E, kMr, kPanels, kGates, kSplit, kUnits>(start, input, segments, recurrent, slice,
+                                                        tile);
 }
 
-// Picks the tile of the shape asked for: 1 <= rows <= kMr; panels as panels_at_once gives them.
+// Picks the tile of the shape asked for: 1 <= rows <= kMr; panels as TileOf::panels gives them.
 template <class T, class E, int kMr, int kGates, int kSplit, int kUnits>
 NORMRNN_INLINE void step_tile_of(int64_t rows, int64_t panels, const Start<T>& start,
                                  const Segment<E>* input, int segments, const Segment<E>& recurrent,
@@ -235,155 +220,25 @@ NORMRNN_INLINE void step_tile_of(int64_t rows, int64_t panels, const Start<T>& s
                    kSplit, kUnits>(panels, start, input, segments, recurrent, slice, tile);
 }
 
-// How many of the `left` panels the next tile takes, when tiles of `height` rows cover `rows` rows:
-// several where one tile does, a power of two.
-NORMRNN_INLINE int64_t panels_at_once(int64_t rows, int64_t height, int sets, int64_t left) {
-  if (rows != height) return 1;
-  int64_t panels = tile_panels(int(height), sets);
-  while (panels > left) panels /= 2;
-  return panels;
-}
+// Tiles of kGates + kSplit gates with kUnits vectors each.
+template <class T, class E, int kGates, int kSplit, int kUnits>
+struct VectorTile {
+  static constexpr int kAtOnce = sets_at_once(kGates + kSplit, kUnits);
+  static constexpr int kRows = tile_rows(kAtOnce);
+  static constexpr int kVectors = tile_vectors(kGates + kSplit, kUnits);
+  static constexpr int most_panels(int64_t rows) { return tile_panels(int(rows), kAtOnce); }
 
-struct Range {
-  int64_t begin, end;
+  NORMRNN_INLINE void multiply(int64_t rows, int64_t panels, const Start<T>& start,
+                               const Segment<E>* input, int segments, const Segment<E>& recurrent,
+                               Slice slice, T* tile) {
+    step_tile_of<T, E, kRows, kGates, kSplit, kUnits>(rows, panels, start, input, segments,
+                                                      recurrent, slice, tile);
+  }
 };
 
-template <class E>
-NORMRNN_INLINE int64_t terms_of(const Segment<E>* segment, int count) {
-  int64_t terms = 0;
-  for (int s = 0; s < count; ++s) terms += segment[s].k;
-  return terms;
-}
-
-// Segments at row r and panel p of `width` columns.
-template <class E>
-NORMRNN_INLINE void place_segments(const Segment<E>* segment, int count, int64_t r, int64_t p,
-                                   int64_t width, Segment<E>* at) {
-  for (int s = 0; s < count; ++s) {
-    at[s] = segment[s];
-    at[s].a += r * at[s].ld;
-    at[s].b += p * at[s].k * width;
-  }
-}
-
-// Many terms are taken in pieces: what tiles read of a piece, their rows of a and a panel of b, stays
-// in the caches while it is used.
-template <class E>
-constexpr int64_t kPiece = 2048 / int64_t(sizeof(E));
-template <class E>
-constexpr int64_t kManyTerms = 3 * kPiece<E>;
-template <class T>
-constexpr int64_t kWaitingSums = 32768 / int64_t(sizeof(T));
-
-// The tiles over rows and panels of a product with several segments, the recurrent one the last.
-// operands(r, p, segments) sets them at row r and panel p. Of each tile, start(r, rows, p, panels)
-// tells where its sums begin, before anything else, and done(tile, r, rows, p, panels) takes it; if
-// it returns false, that is the end.
-template <class T, class E, int kMr, int kGates, int kSplit, int kUnits>
-struct Tiles {
-  static constexpr int kSets = (kGates + kSplit) * kUnits, kWidth = kSets * kLanes<T>;
-  static constexpr int kAtOnce = sets_at_once(kGates + kSplit, kUnits);
-  static constexpr int kTile = tile_vectors(kGates + kSplit, kUnits) * kLanes<T>;
-
-  Range rows, panels;
-  int segments;
-
-  // terms: of all segments.
-  template <class Operands, class StartAt, class Done>
-  NORMRNN_INLINE bool run(int64_t terms, const Operands& operands, const StartAt& start,
-                          const Done& done) const {
-    const int64_t height = even_height(rows.end - rows.begin, kMr);
-    const bool pieces = terms > kManyTerms<E> && tile_panels(int(height), kAtOnce) == 1;
-    return pieces ? in_pieces(height, operands, start, done)
-                  : at_once(height, operands, start, done);
-  }
-
- private:
-  template <class Operands, class StartAt, class Done>
-  NORMRNN_INLINE bool at_once(int64_t height, const Operands& operands, const StartAt& start,
-                              const Done& done) const {
-    alignas(64) T tile[kTile];
-    const int64_t tiles = (rows.end - rows.begin + height - 1) / height;
-    for (int64_t p = panels.begin, count; p < panels.end; p += count) {
-      count = panels_at_once(rows.end - rows.begin, height, kAtOnce, panels.end - p);
-      for (int64_t r = rows.begin; r < rows.end; r += height) {
-        const int64_t high = min_of(height, rows.end - r);
-        Segment<E> at[kMaxSegments + 1];
-        operands(r, p, at);
-        step_tile_of<T, E, kMr, kGates, kSplit, kUnits>(high, count, start(r, high, p, count), at,
-                                                        segments - 1, at[segments - 1],
-                                                        {(r - rows.begin) / height, tiles}, tile);
-        if (!done(tile, r, high, p, count)) return false;
-      }
-    }
-    return true;
-  }
-
-  struct Piece {
-    int segment;
-    int64_t k;
-  };
-
-  NORMRNN_INLINE Piece after(Piece piece, const Segment<E>* at) const {
-    piece.k += kPiece<E>;
-    while (piece.segment < segments && piece.k >= at[piece.segment].k) {
-      piece = {piece.segment + 1, 0};
-    }
-    return piece;
-  }
-
-  // A group of panels goes through all pieces before the next one does; its sums wait in the cache
-  // meanwhile. Their order is what it would be at once.
-  template <class Operands, class StartAt, class Done>
-  NORMRNN_INLINE bool in_pieces(int64_t height, const Operands& operands, const StartAt& start,
-                                const Done& done) const {
-    alignas(64) T sums[kWaitingSums<T>];
-    alignas(64) T tile[kTile];
-    Segment<E> at[kMaxSegments + 1];
-    operands(rows.begin, panels.begin, at);
-    const Piece first = after({0, -kPiece<E>}, at);
-    const auto operand = [&](int64_t r, int64_t p, const Piece& piece) {
-      operands(r, p, at);
-      Segment<E> one = at[piece.segment];
-      one.whole = one.k;
-      one.a += piece.k;
-      one.b += piece.k * (gates_apart(kGates + kSplit) ? 1 : kGates) * kUnits * kLanes<T>;
-      one.k = min_of(kPiece<E>, one.k - piece.k);
-      return one;
-    };
-    const int64_t most = max_of(1, kWaitingSums<T> / (height * kWidth)) * height;
-    for (int64_t from = rows.begin, to; from < rows.end; from = to) {
-      to = min_of(rows.end, from + most);
-      const int64_t tiles = (to - from + height - 1) / height;
-      const int64_t group = max_of(1, kWaitingSums<T> / ((to - from) * kWidth));
-      for (int64_t begin = panels.begin, end; begin < panels.end; begin = end) {
-        end = min_of(panels.end, begin + group);
-        for (Piece piece = first, next; piece.segment < segments; piece = next) {
-          next = after(piece, at);
-          const bool begins = piece.segment == first.segment && piece.k == 0;
-          const bool ends = next.segment == segments;
-          for (int64_t p = begin; p < end; ++p) {
-            const E* to_come = p + 1 < end ? operand(from, p + 1, piece).b
-                               : ends      ? operand(from, end, first).b
-                                           : operand(from, begin, next).b;
-            for (int64_t r = from; r < to; r += height) {
-              const int64_t high = min_of(height, to - r);
-              Segment<E> one = operand(r, p, piece);
-              one.next = to_come;
-              T* own = sums + ((p - begin) * (to - from) + r - from) * kWidth;
-              const bool recurrent = piece.segment == segments - 1;
-              step_tile_of<T, E, kMr, kGates, kSplit, kUnits>(
-                  high, 1, begins ? start(r, high, p, 1) : Start<T>{own, kWidth}, &one,
-                  recurrent ? 0 : 1, recurrent ? one : Segment<E>{}, {(r - from) / height, tiles},
-                  ends ? tile : own);
-              if (ends && !done(tile, r, high, p, 1)) return false;
-            }
-          }
-        }
-      }
-    }
-    return true;
-  }
+template <class T, class E, int kGates, int kSplit, int kUnits>
+struct TileFor {
+  using Type = VectorTile<T, E, kGates, kSplit, kUnits>;
 };
 
 }  // namespace normrnn::NORMRNN_TARGET
