@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent
 BUILD_DIR = "build/dev"
 # A test that hangs is a failure, and so is a build that registered no tests.
 CTEST = f"ctest --test-dir {BUILD_DIR} --no-tests=error --timeout 300 --output-on-failure".split()
+CTEST += ["--parallel", "2"]
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
 
 
