@@ -85,7 +85,7 @@ def report(arguments: list[str]) -> int:
     parser.add_argument(
         "--page",
         default="benchmarks",
-        choices=["benchmarks", "benchmarks-avx2"],
+        choices=["benchmarks", "benchmarks-amx", "benchmarks-avx2"],
         help="of docs/ (%(default)s)",
     )
     given = parser.parse_args(arguments)

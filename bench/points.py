@@ -30,6 +30,7 @@ class Point(NamedTuple):
     layers: int = 1
     bidirectional: bool = False
     ragged: bool = False  # lengths drawn around T/2, as in a batch of sentences
+    precision: str | None = None  # of the products' operands
     ours = "ours:SEQUENCE"
     peaks = ("flops", "bandwidth")
 
@@ -53,6 +54,8 @@ class Point(NamedTuple):
 
     def check(self, operation: str, got: Array, expected: Array) -> None:
         """Compare results."""
+        if self.precision:
+            return assert_close_as_rounded(got, expected)
         kinks = operation == "train" and self.cell == "rnn_relu"
         (assert_close_but_for_kinks if kinks else assert_close)(got, expected)
 
@@ -154,3 +157,8 @@ def assert_close_but_for_kinks(got: Array, expected: Array) -> None:
     One switched unit out of a million is 1e-3 of the gradient's norm, and shows in many elements.
     """
     assert np.linalg.norm(got - expected) <= 1e-2 * np.linalg.norm(expected)
+
+
+def assert_close_as_rounded(got: Array, expected: Array) -> None:
+    """Of numbers with 8 bits each is off by up to 1/256, and through time some of that adds up."""
+    assert np.linalg.norm(got - expected) <= 3e-2 * np.linalg.norm(expected)

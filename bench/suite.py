@@ -39,17 +39,29 @@ DEEPBENCH_SOME = [
     Point("lstm", 150, 64, 256, 256),
     Point("gru", 375, 32, 1536, 1536),
 ]
+# Operands in bfloat16, where there is enough to multiply.
+BFLOAT16 = [
+    *[Point(cell, 100, 32, 64, 128) for cell in ("rnn_tanh", "gru", "lstm")],
+    *[Point(cell, 64, 64, 256, 512) for cell in ("rnn_tanh", "gru", "lstm")],
+    Point("lstm", 150, 16, 256, 256),
+    Point("lstm", 50, 64, 500, 500),
+    Point("lstm", 25, 64, 1024, 1024),
+    Point("lstm", 50, 8, 1536, 1536),
+    Point("gru", 300, 20, 800, 800),
+]
 SCALING = {
     "scaling T": [Point("lstm", t, 32, 64, 128) for t in (50, 100, 200, 500, 1000, 2000, 5000)],
     "scaling B": [Point("lstm", 100, 1 << k, 64, 128) for k in range(10)],
     "scaling H": [Point("lstm", 50, 32, h, h) for h in (32, 64, 128, 256, 512, 1024, 2048)],
 }
+COMPLETE = {"public": PUBLIC, "deepbench": DEEPBENCH, "bfloat16": BFLOAT16} | SCALING
 THREADS_POINT = Point("lstm", 64, 64, 256, 512)
 
 QUICK = {
     "public": [Point(c, 100, 8, 64, 128) for c in ("rnn_tanh", "rnn_relu", "gru", "lstm")]
     + [Point("lstm", 63, 1, 24, 32, bidirectional=True), Point("gru", 100, 1, 64, 128)],
     "deepbench": [Point("lstm", 10, 16, 512, 512)],
+    "bfloat16": [Point("lstm", 25, 16, 64, 128)],
     "scaling T": [Point("lstm", t, 8, 32, 64) for t in (50, 200, 800)],
     "scaling B": [Point("lstm", 50, b, 32, 64) for b in (1, 8, 64)],
     "scaling H": [Point("lstm", 25, 8, h, h) for h in (32, 128, 512)],
@@ -69,7 +81,11 @@ def rows(threads: int, *, quick: bool, complete: bool) -> list[Row]:
         All of DeepBench's table in place of a selection.
     """
     deepbench = DEEPBENCH if complete else DEEPBENCH_SOME
-    points = QUICK if quick else {"public": PUBLIC, "deepbench": deepbench} | SCALING
+    points = (
+        QUICK
+        if quick
+        else {"public": PUBLIC, "deepbench": deepbench, "bfloat16": BFLOAT16} | SCALING
+    )
     all_three = (FORWARD, TAPE, TRAIN)
     scaling = {name: peers.SEQUENCE[name] for name in SCALING_PEERS}
     ragged = (50, 16, 32, 64) if quick else (200, 64, 64, 128)
@@ -88,6 +104,8 @@ def rows(threads: int, *, quick: bool, complete: bool) -> list[Row]:
         update = UpdatePoint(rule, size, check_finite=checked)
         listed.append(Row("update", update, (UPDATE,), peers.UPDATE, threads))
     listed += sequences("deepbench")
+    for rounded in (point._replace(precision="bfloat16") for point in points["bfloat16"]):
+        listed.append(Row("bfloat16", rounded, all_three, peers.BFLOAT16, threads))
     for group in SCALING:
         listed += [Row(group, p, (FORWARD, TRAIN), scaling, threads) for p in points[group]]
     point = points["scaling H"][-1] if quick else THREADS_POINT

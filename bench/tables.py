@@ -15,7 +15,12 @@ OPERATIONS = {
     "tape": "Forward with tape",
     "train": "Forward + backward",
 }
-OTHERS = {"call": "One small call", "ragged": "Ragged batches", "update": "The update"}
+OTHERS = {
+    "call": "One small call",
+    "ragged": "Ragged batches",
+    "update": "The update",
+    "bfloat16": "Operands in bfloat16",
+}
 
 
 def markdown(data: dict[str, Any]) -> str:

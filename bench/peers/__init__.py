@@ -22,6 +22,11 @@ SEQUENCE = {
     "numpy": "numpy_loop:PEER",
     "numba": "numba_loop:PEER",
 }
+BFLOAT16 = {
+    "normrnn": "ours:SEQUENCE",
+    "normrnn-float32": "ours:FLOAT32",
+    "torch-bfloat16": "torch_bfloat16:PEER",
+}
 RAGGED = {
     "normrnn": "ours:SEQUENCE",
     "torch-packed": "torch_ragged:PACKED",

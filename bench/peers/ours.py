@@ -10,16 +10,25 @@ from normrnn.results import Gradients, Output
 
 
 def prepare(problem: Problem, threads: int) -> dict[str, Call]:
+    return prepare_with(problem, threads, problem.point.precision)
+
+
+def prepare_float32(problem: Problem, threads: int) -> dict[str, Call]:
+    return prepare_with(problem, threads, None)
+
+
+def prepare_with(problem: Problem, threads: int, precision: str | None) -> dict[str, Call]:
     nr.set_num_threads(threads)
     cell, x, params, dy = problem.cell, problem.x, problem.params, problem.dy
     lengths = problem.point.lengths
-    frozen = nr.freeze(cell, params)  # inference, like the peers', has its weights packed before
+    # Inference, like the peers', has its weights packed before.
+    frozen = nr.freeze(cell, params, precision=precision)
 
     def forward() -> Output:
-        return nr.forward(cell, x, frozen, lengths=lengths, need_grad=False)
+        return nr.forward(cell, x, frozen, lengths=lengths, need_grad=False, precision=precision)
 
     def tape() -> Output:
-        return nr.forward(cell, x, params, lengths=lengths)
+        return nr.forward(cell, x, params, lengths=lengths, precision=precision)
 
     def train() -> Gradients:
         return nr.backward(tape().tape, dy)
@@ -51,4 +60,5 @@ def prepare_update(problem: UpdateProblem, threads: int) -> dict[str, Call]:
 
 
 SEQUENCE = Peer("normrnn", nr.__version__, prepare)
+FLOAT32 = Peer("normrnn-float32", nr.__version__, prepare_float32)
 UPDATE = Peer("normrnn", nr.__version__, prepare_update)
