@@ -277,7 +277,11 @@ def test_a_page_without_its_markers_is_refused(text: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("page", "markers"),
-    [("benchmarks", report.MARKERS + report.NORMS), ("benchmarks-avx2", report.MARKERS)],
+    [
+        ("benchmarks", report.MARKERS + report.NORMS),
+        ("benchmarks-amx", report.MARKERS),
+        ("benchmarks-avx2", report.MARKERS),
+    ],
 )
 def test_a_page_has_its_markers(page: str, markers: tuple[str, ...]) -> None:
     text = (report.DOCS / f"{page}.md").read_text(encoding="utf-8")

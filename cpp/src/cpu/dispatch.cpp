@@ -47,6 +47,7 @@ struct Derived {
     f32.cells = cells.data();
     f32.bf16 = own.products;
   }
+  Derived(const Derived&) = delete;  // its parts point at each other
 };
 
 // Whether the CPU has a matrix unit for bfloat16, and the system lets this process use it: its

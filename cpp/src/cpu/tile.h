@@ -205,7 +205,7 @@ NORMRNN_INLINE void step_tile_across(int64_t panels, const Start<T>& start, cons
                                                         tile);
 }
 
-// Picks the tile of the shape asked for: 1 <= rows <= kMr; panels as TileOf::panels gives them.
+// Picks the tile of the shape asked for: 1 <= rows <= kMr, panels a power of two.
 template <class T, class E, int kMr, int kGates, int kSplit, int kUnits>
 NORMRNN_INLINE void step_tile_of(int64_t rows, int64_t panels, const Start<T>& start,
                                  const Segment<E>* input, int segments, const Segment<E>& recurrent,
