@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import normrnn as nr
 from normrnn import reference
@@ -161,6 +162,21 @@ def test_weight_gradients_take_more_than_bfloat16(batch: int) -> None:
         bound = 2.0 ** (1 - bits) * (np.abs(d_pre).T @ np.abs(operand)) + 1e-30
         error = np.abs(grads.params[name] - d_pre.T @ operand.astype(np.float64))
         assert np.all(error <= bound), f"{name}: {np.max(error / bound)} of the bound"
+
+
+def test_beside_pytorch_on_the_same_thread() -> None:
+    """Both set a matrix unit's registers up, and neither may rely on what it left there."""
+    params = nr.init_params("gru", 40, 70, rng=13)
+    x = np.random.default_rng(14).standard_normal((3, 20, 40), dtype=np.float32)
+    matrix = torch.arange(64 * 64, dtype=torch.bfloat16).reshape(64, 64) / 4096
+
+    def ours() -> np.ndarray:
+        return nr.forward("gru", x, params, precision="bfloat16", num_threads=1).y
+
+    y, product = ours(), matrix @ matrix
+    for _ in range(3):
+        np.testing.assert_array_equal(ours(), y)
+        assert torch.equal(matrix @ matrix, product)
 
 
 @pytest.mark.parametrize("bits", [0x7FC00000, 0xFFFFFFFF, 0x7F800001, 0x7F800000])
