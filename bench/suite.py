@@ -80,12 +80,8 @@ def rows(threads: int, *, quick: bool, complete: bool) -> list[Row]:
     complete : bool
         All of DeepBench's table in place of a selection.
     """
-    deepbench = DEEPBENCH if complete else DEEPBENCH_SOME
-    points = (
-        QUICK
-        if quick
-        else {"public": PUBLIC, "deepbench": deepbench, "bfloat16": BFLOAT16} | SCALING
-    )
+    some = {} if complete else {"deepbench": DEEPBENCH_SOME}
+    points = QUICK if quick else COMPLETE | some
     all_three = (FORWARD, TAPE, TRAIN)
     scaling = {name: peers.SEQUENCE[name] for name in SCALING_PEERS}
     ragged = (50, 16, 32, 64) if quick else (200, 64, 64, 128)

@@ -25,7 +25,7 @@ SEQUENCE = {
 BFLOAT16 = {
     "normrnn": "ours:SEQUENCE",
     "normrnn-float32": "ours:FLOAT32",
-    "torch-bfloat16": "torch_bfloat16:PEER",
+    "torch-bfloat16": "torch_eager:BFLOAT16",
 }
 RAGGED = {
     "normrnn": "ours:SEQUENCE",

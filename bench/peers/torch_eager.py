@@ -1,4 +1,4 @@
-"""PyTorch as everybody calls it: torch.nn.RNN, GRU and LSTM with autograd."""
+"""PyTorch as everybody calls it: torch.nn.RNN, GRU and LSTM with autograd; all in one dtype."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def module_of(problem: Problem) -> torch.nn.RNNBase:
 
 
 def read_y(y: torch.Tensor) -> Arrays:
-    return {"y": y.detach().numpy()}
+    return {"y": y.detach().float().numpy()}
 
 
 def read_gradients(names: list[str], gradients: Tensors) -> Arrays:
     """Name dx and the gradients of the parameters."""
-    return dict(zip(["dx", *names], (g.numpy() for g in gradients), strict=True))
+    return dict(zip(["dx", *names], (g.float().numpy() for g in gradients), strict=True))
 
 
-def prepare(problem: Problem, threads: int) -> dict[str, Call]:
+def prepare(problem: Problem, threads: int, dtype: torch.dtype = torch.float32) -> dict[str, Call]:
     torch.set_num_threads(threads)
-    module = module_of(problem)
+    module = module_of(problem).to(dtype)
     names, params = zip(*module.named_parameters(), strict=True)
-    x, dy = torch.from_numpy(problem.x), torch.from_numpy(problem.dy)
+    x, dy = (torch.from_numpy(array).to(dtype) for array in (problem.x, problem.dy))
     x_grad = x.clone().requires_grad_()
 
     @torch.inference_mode()
@@ -59,4 +59,9 @@ def prepare(problem: Problem, threads: int) -> dict[str, Call]:
     }
 
 
+def prepare_bfloat16(problem: Problem, threads: int) -> dict[str, Call]:
+    return prepare(problem, threads, torch.bfloat16)
+
+
 PEER = Peer("torch", torch.__version__, prepare)
+BFLOAT16 = Peer("torch-bfloat16", torch.__version__, prepare_bfloat16)

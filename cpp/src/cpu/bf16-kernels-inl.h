@@ -14,15 +14,10 @@ constexpr cpu::LayerKernels<float, cpu::Bf16Pair> kCells[] = {
 #include "cells/cells.def"
 };
 
-#if defined(NORMRNN_AMX)
-using OuterOperand = Bf16Pair;
-#else
-using OuterOperand = float;
-#endif
 extern const cpu::Bf16Kernels kBf16;
 const cpu::Bf16Kernels kBf16 = {
     NORMRNN_STRING(NORMRNN_TARGET),
     kCells,
-    {matmul<float, Bf16Pair>, pack<float, Bf16Pair>, outer<float, OuterOperand>}};
+    {matmul<float, Bf16Pair>, pack<float, Bf16Pair>, outer<float, Bf16Pair>}};
 
 }  // namespace normrnn::NORMRNN_TARGET

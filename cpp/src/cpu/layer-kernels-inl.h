@@ -1,4 +1,4 @@
-// The kernels of one target that take operands, by cell. Their file says what the macros mean.
+// The kernels of one target that take operands, by cell; kernels-inl.h says what the macros mean.
 #pragma once
 
 #include "cells/cells.def"
