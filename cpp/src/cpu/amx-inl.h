@@ -158,11 +158,10 @@ class MatrixTile {
     Ahead ahead = ahead_of(segment, 1, kWidth, slice);
     int64_t k = 0;
     for (; k + kPairs <= segment.k; k += kPairs) {
-      if (ahead.step) {
-        for (int i = 0; i < kPairs; ++i, ahead.at += ahead.step) {
-          __builtin_prefetch(ahead.at, 0, 2);
-          __builtin_prefetch(ahead.at + ahead.more, 0, 2);
-        }
+      const char* end = ahead.at + kPairs * ahead.step;
+      for (; ahead.at < end; ahead.at += 64) {
+        __builtin_prefetch(ahead.at, 0, 2);
+        __builtin_prefetch(ahead.at + ahead.more, 0, 2);
       }
       multiply_32<kSets, kFirst, kAll, kBlocks>(
           segment.a + k, segment.ld * int64_t(sizeof(Bf16Pair)), segment.b + k * kWidth);

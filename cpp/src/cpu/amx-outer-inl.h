@@ -151,7 +151,7 @@ class MatrixOuter {
 
   MatrixOuter() { registers_.set_rows(kHigh); }
 
-  void take_left(const float* a, int64_t ld, int64_t depth, int64_t count) {
+  void take_left(const float* a, int64_t ld, int64_t depth, int64_t count, int64_t) {
     depth_ = depth;
     count_ = count;
     split_a(a, ld, depth, count, a_);

@@ -1,9 +1,9 @@
 // Weight gradients: c = a^T b, summed over all steps of all sequences, and the column sums of a.
 //
 // Rows are summed in blocks of kDepth, and the blocks in turn: the order depends on nothing but the
-// row count, and the error grows with the number of blocks, not of rows. Both operands are read
-// with a long stride, which hardware prefetchers do not follow, so each block fetches ahead for the
-// next.
+// row count, and the error grows with the number of blocks, not of rows. Both operands lie with a
+// long stride, a page for each row, which neither prefetchers nor the pages' own cache like: a block
+// of each is packed, so that tiles read it in one stretch.
 #pragma once
 
 #include "cpu/matmul-inl.h"
@@ -26,7 +26,14 @@ NORMRNN_INLINE void outer_tile(int64_t rows, const T* a, int64_t ld, const T* b,
       return outer_tile<T, kMr - 1>(rows, a, ld, b, depth, c, c_ld, count, first);
     }
   }
-  Vec<T> acc[kMr][kDenseSets] = {};
+  Vec<T> acc[kMr][kDenseSets];
+#pragma GCC unroll 32
+  for (int m = 0; m < kMr; ++m) {
+#pragma GCC unroll 8
+    for (int n = 0; n < kDenseSets; ++n) acc[m][n] = Vec<T>{};
+    __builtin_prefetch(c + m * c_ld, 1, 3);
+    __builtin_prefetch(c + m * c_ld + kDenseWidth<T> - 1, 1, 3);
+  }
   const Ahead ahead{reinterpret_cast<const char*>(a + kMr - 1 + kAheadRows * ld),
                     ld * int64_t(sizeof(T)), 0};
   accumulate<T, T, kMr, 1, kDenseSets, 0, kDenseSets, true>(acc, a, ld, b, 0, depth, ahead);
@@ -69,19 +76,16 @@ struct OuterTask {
   int64_t m_begin, m_end, panel_begin, panel_end;
 };
 
-// The panel of b for rows [i, i + depth), side by side; fetches ahead what the next block will
-// need.
+// The panel of b for rows [i, i + depth), side by side; fetches ahead the next one.
 template <class T>
 NORMRNN_INLINE void pack_rows_of_b(const Outer<T>& op, int64_t i, int64_t depth, int64_t panel,
                                    T* packed) {
   constexpr int kW = kDenseWidth<T>;
   const int64_t first = panel * kW, count = min_of(kW, op.columns - first);
   for (int64_t k = 0; k < depth; ++k) {
-    const int64_t next = min_of(op.rows - 1, i + kDepth + k);
-    const T* ahead = op.b + (op.map ? op.map[next] : next) * op.b_ld + first;
     const T* row = op.b + (op.map ? op.map[i + k] : i + k) * op.b_ld + first;
     for (int v = 0; v < kDenseSets; ++v) {
-      __builtin_prefetch(ahead + v * kLanes<T>, 0, 2);
+      __builtin_prefetch(row + kW + v * kLanes<T>, 0, 2);
       const int n = int(max_of(0, count - v * kLanes<T>));
       store(packed + k * kW + v * kLanes<T>, load_n(row + v * kLanes<T>, n));
     }
@@ -92,32 +96,64 @@ NORMRNN_INLINE void pack_rows_of_b(const Outer<T>& op, int64_t i, int64_t depth,
 template <class T>
 class VectorOuter {
  public:
-  // Most rows of c in a task: what it reads of a in a block stays in the core's own cache.
-  static constexpr int64_t kRows = 32 * kDenseRows;
+  // Most rows of c in a task: what it packs of a in a block stays in the core's own cache.
+  static constexpr int64_t kRows =
+      196608 / kDepth / int64_t(sizeof(T)) / kDenseRows * int64_t(kDenseRows);
 
-  // The block's rows of a: `count` columns of them.
-  void take_left(const T* a, int64_t ld, int64_t depth, int64_t count) {
-    a_ = a;
-    ld_ = ld;
+  // The block's rows of a: `count` columns of them, for so many panels.
+  void take_left(const T* a, int64_t ld, int64_t depth, int64_t count, int64_t panels) {
     depth_ = depth;
     count_ = count;
+    height_ = Heights(count, kDenseRows).most();
+    left_ = {a, ld, height_};
+    if (panels > kPanelsWorthIt) pack_left();
   }
 
   // Those of b from row i on, one panel; c is set to the product, or it is added.
   void multiply(const Outer<T>& op, int64_t i, int64_t panel, T* c) {
-    pack_rows_of_b(op, i, depth_, panel, packed_);
-    const int64_t height = even_height(count_, kDenseRows);
-    for (int64_t m = 0; m < count_; m += height) {
-      outer_tile<T, kDenseRows>(min_of(height, count_ - m), a_ + m, ld_, packed_, depth_,
-                                c + m * op.c_ld, op.c_ld, op.columns - panel * kDenseWidth<T>,
-                                i == 0);
+    pack_rows_of_b(op, i, depth_, panel, packed_b_);
+    for (int64_t m = 0; m < count_; m += height_) {
+      outer_tile<T, kDenseRows>(min_of(height_, count_ - m), left_.data + m / height_ * left_.tile,
+                                left_.ld, packed_b_, depth_, c + m * op.c_ld, op.c_ld,
+                                op.columns - panel * kDenseWidth<T>, i == 0);
     }
   }
 
  private:
-  const T* a_;
-  int64_t ld_, depth_, count_;
-  alignas(64) T packed_[kDepth * kDenseWidth<T>];
+  static constexpr int64_t kPanelsWorthIt = 2, kRowsAtOnce = 8;
+  static constexpr int kVectors = (kDenseRows + kLanes<T> - 1) / kLanes<T>;  // of a tile's row
+  static constexpr int64_t kSpace = kVectors * kLanes<T>;  // for what is stored past a tile
+
+  struct Left {
+    const T* data;
+    int64_t ld, tile;  // from one row, and from one tile, to the next
+  };
+
+  // Tile by tile, in each the rows on end; what is stored past a row the next one is stored over.
+  void pack_left() {
+    const Left from = left_;
+    left_ = {packed_a_, height_, depth_ * height_ + kSpace};
+    for (int64_t k = 0; k < depth_; k += kRowsAtOnce) {
+      const int64_t end = min_of(depth_, k + kRowsAtOnce);
+      T* to = packed_a_ + k * height_;
+      for (int64_t m = 0; m < count_; m += height_, to += left_.tile) {
+        const T* row = from.data + k * from.ld + m;
+        T* at = to;
+        for (int64_t i = k; i < end; ++i, row += from.ld, at += height_) {
+          __builtin_prefetch(row + kAheadRows * from.ld, 0, 2);
+          for (int v = 0; v < kVectors; ++v) {
+            const int n = int(max_of(0, min_of(kLanes<T>, count_ - m - v * kLanes<T>)));
+            store(at + v * kLanes<T>, load_n(row + v * kLanes<T>, n));
+          }
+        }
+      }
+    }
+  }
+
+  Left left_;
+  int64_t depth_, count_, height_;
+  alignas(64) T packed_a_[kDepth * kRows + kRows / kDenseRows * kSpace];
+  alignas(64) T packed_b_[kDepth * kDenseWidth<T>];
 };
 
 // By what numbers of type T are multiplied as.
@@ -137,7 +173,7 @@ bool outer_task(const OuterTask<T>& task, Worker& worker) {
   for (int64_t i = 0; i < op.rows; i += kDepth) {
     const int64_t depth = min_of(kDepth, op.rows - i);
     const T* a = op.a + i * op.a_ld + task.block->from + task.m_begin;
-    product.take_left(a, op.a_ld, depth, count);
+    product.take_left(a, op.a_ld, depth, count, task.panel_end - task.panel_begin);
     for (int64_t p = task.panel_begin; p < task.panel_end; ++p) {
       product.multiply(op, i, p, op.c + (task.block->to + task.m_begin) * op.c_ld + p * kW);
       if (worker.cancelled(depth * count * kW)) return false;

@@ -48,22 +48,23 @@ struct Ahead {
   int64_t step, more;
 };
 
-// The tiles that use one panel of b in turn, `tiles` of them, bring in the next, a slice each.
+// The tiles that use one panel of b in turn, `tiles` of them, bring in the next, a slice each, all at
+// one pace.
 struct Slice {
   int64_t index, tiles;
 };
 
 // What a tile with segments of panels `width` wide fetches while it goes through one of them: its
-// slice of what comes behind the `panels` that it is at.
+// slice of what comes behind the `panels` that it is at, one line or two at each step of k.
 template <class E>
 NORMRNN_INLINE Ahead ahead_of(const Segment<E>& segment, int64_t panels, int64_t width,
                               Slice slice) {
   const E* next = segment.next ? segment.next : segment.b + panels * segment.k * width;
   const char* at = reinterpret_cast<const char*>(next);
-  const int64_t lines = width * int64_t(sizeof(E)) / 64;  // for each k
-  if (slice.index >= lines) return {at, 0, 0};
-  const bool two = slice.index + slice.tiles < lines;
-  return {at + segment.k * slice.index * 64, 64, two ? segment.k * slice.tiles * 64 : 0};
+  const int64_t bytes = width * int64_t(sizeof(E));  // for each k
+  const int64_t step = min_of(64, (bytes + slice.tiles - 1) / slice.tiles);
+  const bool two = bytes > slice.tiles * 64;
+  return {at + segment.k * slice.index * step, step, two ? segment.k * slice.tiles * step : 0};
 }
 
 // acc[m][j * kSets + kFirst + n] += sum over k of a(m, k) b(j, k, n), n in [0, kCount), j a panel.
@@ -172,14 +173,18 @@ __attribute__((noinline)) void step_tile(const Start<T>& start, const Segment<E>
         acc[m][n] = load(start.data + m * start.row_stride + at * kL);
       }
     }
-    const Slice own{pass * slice.tiles + slice.index, kPasses * slice.tiles};
+    const auto slice_of = [&](int gate) {
+      constexpr int64_t kParts = kApart ? kGates : 1;
+      return Slice{gate * slice.tiles + slice.index, kParts * slice.tiles};
+    };
     for (int s = 0; s < segments && pass < kGates; ++s) {
-      add_segment<kAll, 0, kCount, T, E, kMr, kPanels * kOwn, kPanels>(acc, input[s], pass, own);
+      add_segment<kAll, 0, kCount, T, E, kMr, kPanels * kOwn, kPanels>(acc, input[s], pass,
+                                                                       slice_of(pass));
     }
     const int gate = kApart ? pass - kSplit : 0;
     if (gate >= 0) {
       add_segment<kAll, kFirst, kCount, T, E, kMr, kPanels * kOwn, kPanels>(acc, recurrent, gate,
-                                                                            own);
+                                                                            slice_of(gate));
     }
 #pragma GCC unroll 32
     for (int n = 0; n < kPanels * kOwn; ++n) {

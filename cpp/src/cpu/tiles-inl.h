@@ -8,14 +8,21 @@
 
 namespace normrnn::NORMRNN_TARGET {
 
-// Height of the tiles that cover `rows` rows evenly: 16 rows with at most 12 a tile are 8 + 8.
-NORMRNN_INLINE int64_t even_height(int64_t rows, int64_t most) {
-  const int64_t tiles = (rows + most - 1) / most;
-  return tiles ? (rows + tiles - 1) / tiles : 1;
-}
-
 struct Range {
   int64_t begin, end;
+};
+
+// Tiles of at most `most` rows that cover `rows` rows evenly, the higher ones first: 16 rows with at
+// most 6 a tile are 6 + 5 + 5.
+struct Heights {
+  NORMRNN_INLINE Heights(int64_t rows, int64_t most)
+      : tiles((rows + most - 1) / most),
+        low(tiles ? rows / tiles : 0),
+        higher(tiles ? rows % tiles : 0) {}
+  NORMRNN_INLINE int64_t of(int64_t tile) const { return low + (tile < higher); }
+  NORMRNN_INLINE int64_t most() const { return of(0); }
+
+  int64_t tiles, low, higher;  // how many, rows of the lower ones, how many are one row higher
 };
 
 template <class E>
@@ -57,36 +64,36 @@ struct Tiles {
   template <class Operands, class StartAt, class Done>
   NORMRNN_INLINE bool run(int64_t terms, const Operands& operands, const StartAt& start,
                           const Done& done) const {
-    const int64_t height = even_height(rows.end - rows.begin, Tile::kRows);
-    const bool pieces = terms > kManyTerms<E> && Tile::most_panels(height) == 1;
-    return pieces ? in_pieces(height, operands, start, done)
-                  : at_once(height, operands, start, done);
+    if (rows.begin >= rows.end) return true;
+    const Heights heights(rows.end - rows.begin, Tile::kRows);
+    const bool pieces = terms > kManyTerms<E> && Tile::most_panels(heights.most()) == 1;
+    return pieces ? in_pieces(heights, operands, start, done)
+                  : at_once(heights, operands, start, done);
   }
 
  private:
-  // How many of the `left` panels the next tile takes, when tiles of `height` rows cover all rows:
-  // several where one tile does, a power of two.
-  NORMRNN_INLINE int64_t panels_at_once(int64_t height, int64_t left) const {
-    if (rows.end - rows.begin != height) return 1;
-    int64_t count = Tile::most_panels(height);
+  // How many of the `left` panels the next tile takes: several where one tile covers all rows, a
+  // power of two.
+  NORMRNN_INLINE int64_t panels_at_once(const Heights& heights, int64_t left) const {
+    if (heights.tiles > 1) return 1;
+    int64_t count = Tile::most_panels(heights.most());
     while (count > left) count /= 2;
     return count;
   }
 
   template <class Operands, class StartAt, class Done>
-  NORMRNN_INLINE bool at_once(int64_t height, const Operands& operands, const StartAt& start,
-                              const Done& done) const {
+  NORMRNN_INLINE bool at_once(const Heights& heights, const Operands& operands,
+                              const StartAt& start, const Done& done) const {
     alignas(64) T sums[Tile::kVectors * kLanes<T>];
     Tile tile;
-    const int64_t tiles = (rows.end - rows.begin + height - 1) / height;
     for (int64_t p = panels.begin, count; p < panels.end; p += count) {
-      count = panels_at_once(height, panels.end - p);
-      for (int64_t r = rows.begin; r < rows.end; r += height) {
-        const int64_t high = min_of(height, rows.end - r);
+      count = panels_at_once(heights, panels.end - p);
+      for (int64_t t = 0, r = rows.begin, high; t < heights.tiles; ++t, r += high) {
+        high = heights.of(t);
         Segment<E> at[kMaxSegments + 1];
         operands(r, p, at);
         tile.multiply(high, count, start(r, high, p, count), at, segments - 1, at[segments - 1],
-                      {(r - rows.begin) / height, tiles}, sums);
+                      {t, heights.tiles}, sums);
         if (!done(sums, r, high, p, count)) return false;
       }
     }
@@ -109,8 +116,8 @@ struct Tiles {
   // A group of panels goes through all pieces before the next one does; its sums wait in the cache
   // meanwhile. Their order is what it would be at once.
   template <class Operands, class StartAt, class Done>
-  NORMRNN_INLINE bool in_pieces(int64_t height, const Operands& operands, const StartAt& start,
-                                const Done& done) const {
+  NORMRNN_INLINE bool in_pieces(const Heights& heights, const Operands& operands,
+                                const StartAt& start, const Done& done) const {
     alignas(64) T waiting[kWaitingSums<T>], sums[Tile::kVectors * kLanes<T>];
     Tile tile;
     Segment<E> at[kMaxSegments + 1];
@@ -124,10 +131,12 @@ struct Tiles {
       one.k = min_of(kPiece<E>, one.k - piece.k);
       return one;
     };
-    const int64_t most = max_of(1, kWaitingSums<T> / (height * kWidth)) * height;
-    for (int64_t from = rows.begin, to; from < rows.end; from = to) {
-      to = min_of(rows.end, from + most);
-      const int64_t tiles = (to - from + height - 1) / height;
+    const int64_t most = max_of(1, kWaitingSums<T> / (heights.most() * kWidth));
+    int64_t from = rows.begin, to = from;
+    for (int64_t tile_begin = 0, tile_end; tile_begin < heights.tiles;
+         tile_begin = tile_end, from = to) {
+      tile_end = min_of(heights.tiles, tile_begin + most);
+      for (int64_t t = tile_begin; t < tile_end; ++t) to += heights.of(t);
       const int64_t group = max_of(1, kWaitingSums<T> / ((to - from) * kWidth));
       for (int64_t begin = panels.begin, end; begin < panels.end; begin = end) {
         end = min_of(panels.end, begin + group);
@@ -139,15 +148,15 @@ struct Tiles {
             const E* to_come = p + 1 < end ? operand(from, p + 1, piece).b
                                : ends      ? operand(from, end, first).b
                                            : operand(from, begin, next).b;
-            for (int64_t r = from; r < to; r += height) {
-              const int64_t high = min_of(height, to - r);
+            for (int64_t t = tile_begin, r = from, high; t < tile_end; ++t, r += high) {
+              high = heights.of(t);
               Segment<E> one = operand(r, p, piece);
               one.next = to_come;
               T* own = waiting + ((p - begin) * (to - from) + r - from) * kWidth;
               const bool recurrent = piece.segment == segments - 1;
               tile.multiply(high, 1, begins ? start(r, high, p, 1) : Start<T>{own, kWidth}, &one,
                             recurrent ? 0 : 1, recurrent ? one : Segment<E>{},
-                            {(r - from) / height, tiles}, ends ? sums : own);
+                            {t - tile_begin, tile_end - tile_begin}, ends ? sums : own);
               if (ends && !done(sums, r, high, p, 1)) return false;
             }
           }
