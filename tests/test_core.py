@@ -182,3 +182,16 @@ def test_tape_takes_what_the_equations_need(cell: str, numbers: int, hidden: int
     tape = nr.forward(cell, np.zeros((100, 8, 64), np.float32), params).tape
     needed = 4 * 100 * 8 * (64 + numbers * hidden)  # x, states and gates of every step
     assert needed < tape.nbytes < 1.1 * needed
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_weight_gradients_over_many_rows_and_columns(dtype: str) -> None:
+    """Several blocks of rows and so many columns that both operands are packed, with odd rests."""
+    rng = np.random.default_rng(0)
+    h, dy = (rng.standard_normal((13, 41, size)).astype(dtype) for size in (139, 65))
+    head = {"weight_hy": np.ones((65, 139), dtype), "bias_hy": np.ones(65, dtype)}
+    _, grads = nr.head_backward(h, dy, head)
+    exact_h, exact_dy = h.reshape(-1, 139).astype(float), dy.reshape(-1, 65).astype(float)
+    tolerance = 1e-4 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(grads["weight_hy"], exact_dy.T @ exact_h, atol=tolerance)
+    np.testing.assert_allclose(grads["bias_hy"], exact_dy.sum(0), atol=tolerance)

@@ -44,8 +44,8 @@ def test_head_losses_and_update_for_any_number_of_threads(dtype: str) -> None:
     def normal(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape).astype(dtype)
 
-    h, dy = normal(40, 50, 33), normal(40, 50, 65)
-    head = {"weight_hy": normal(65, 33), "bias_hy": normal(65)}
+    h, dy = normal(40, 50, 97), normal(40, 50, 65)
+    head = {"weight_hy": normal(65, 97), "bias_hy": normal(65)}
     target, classes = rng.uniform(size=dy.shape).astype(dtype), rng.integers(65, size=(40, 50))
     weights, gradients = {"w": normal(300, 301)}, {"w": normal(300, 301)}
 

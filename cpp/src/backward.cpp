@@ -373,9 +373,8 @@ class BackwardPass {
       }
       work += op.rows * rows * (hidden + op.c_ld);
     }
-    run_parallel(workers_for(work, call_.threads), [&](Worker& worker) {
-      with_operands<E>(kernels_).outer(ops.data(), int(ops.size()), worker);
-    });
+    run_outer(with_operands<E>(kernels_), ops.data(), int(ops.size()),
+              workers_for(work, call_.threads));
     for (int d = 0; d < shape_.directions; ++d) {
       const WeightGradients<T>& out = call_.d[layer * shape_.directions + d];
       if (cell_.diagonal) {

@@ -54,7 +54,7 @@ void head_backward(const HeadShape& shape, const T* h, const T* w, const T* dy, 
   const int64_t work = shape.rows * shape.inputs * shape.outputs;
   const int workers = workers_for(work, threads);
   run_parallel(workers, [&](Worker& worker) { kernel.same.matmul(input, worker); });
-  run_parallel(workers, [&](Worker& worker) { kernel.same.outer(&weight, 1, worker); });
+  run_outer(kernel.same, &weight, 1, workers);
 }
 
 #define NORMRNN_INSTANTIATE(T)                                                         \

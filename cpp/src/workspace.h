@@ -130,4 +130,13 @@ void parallel_rows(int threads, int64_t rows, int64_t work_of_row, F&& f) {
   });
 }
 
+// The products of weight gradients; kernel: of the operands' type.
+template <class Kernel, class Outer>
+void run_outer(const Kernel& kernel, const Outer* ops, int count, int workers) {
+  Buffer<char> memory(product(workers, kernel.outer_bytes));
+  run_parallel(workers, [&](Worker& worker) {
+    kernel.outer(ops, count, worker, memory.get() + worker.rank() * kernel.outer_bytes);
+  });
+}
+
 }  // namespace normrnn

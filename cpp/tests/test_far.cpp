@@ -134,7 +134,7 @@ class Run {
     outer.c = d_weight.data();
     outer.c_ld = kHidden;
     outer.sums = d_weight.data() + gates() * kHidden;
-    run_parallel(1, [&](Worker& worker) { kernel.same.outer(&outer, 1, worker); });
+    run_outer(kernel.same, &outer, 1, 1);
 
     const int64_t panels = panels_of(kInputs, kernel.panel_width);
     const ColumnBlock whole{0, 0, gates()};

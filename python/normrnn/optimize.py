@@ -177,7 +177,9 @@ def update(
     """
     if not isinstance(rule, Rule):
         raise TypeError(f"rule: expected a rule such as SGD(0.1), got {type(rule).__name__}")
-    clips = _clips(clip_norm=clip_norm, clip_value=clip_value, clip_ratio=clip_ratio)
+    clips = {}
+    if not (clip_norm is clip_value is clip_ratio is None):
+        clips = _clips(clip_norm=clip_norm, clip_value=clip_value, clip_ratio=clip_ratio)
     if not isinstance(params, dict):  # another mapping may make its arrays anew at each look
         raise TypeError(f"params: expected a dict, got {type(params).__name__}")
     if not isinstance(grads, Mapping):
@@ -198,13 +200,8 @@ def update(
                 f"state: expected the dict of init_state for {type(rule).__name__}, got None"
             )
         state = {"step": 0}
-    _check_state(state, rule)
-    state["step"] = _integer("state['step']", state["step"])  # files make an array of it
+    state["step"] = _checked_step(state, rule, params)  # files make an array of it
     step = state["step"] + 1
-    for slot in rule.slots:
-        for name in params:
-            if name not in state[slot]:
-                raise ValueError(f"state: expected {slot!r} to hold {name!r}, got none")
 
     if not on_host:
         return on_gpu.update(
@@ -226,15 +223,17 @@ def update(
     matrices = MatrixTerms(plan.pieces, params, rule, state) if plan.of_matrices else None
     slots = [state[slot] for slot in rule.slots]
     tensors = []
-    for i, piece in enumerate(plan.pieces):
-        name, rows = piece.name, piece.rows
-        w, g, kept, start = params[name], grads[name], [slot[name] for slot in slots], 0
+    for i, (piece, element, group) in enumerate(
+        zip(plan.pieces, plan.elements, plan.groups, strict=True)
+    ):
+        name, rows, start = piece.name, piece.rows, 0
+        w, g, kept = params[name], grads[name], [slot[name] for slot in slots]
         if rows is not None:
             start = rows.start
             if all(np.shape(a) == w.shape for a in (g, *kept)):  # others the core refuses
                 w, g, kept = w[rows], g[rows], [a[rows] for a in kept]
         pull = matrices.pull.get(i) if matrices else None
-        tensors.append((name, w, g, kept, plan.elements[i], plan.groups[i], pull, start))
+        tensors.append((name, w, g, kept, element, group, pull, start))
     sums = _core.update(
         tensors,
         rule.kernel,
@@ -266,18 +265,25 @@ def _clips(**limits: float | None) -> dict[str, float]:
     return clips
 
 
-def _check_state(state: object, rule: Rule) -> None:
+def _checked_step(state: object, rule: Rule, params: Mapping[str, Any]) -> int:
+    """Return the number of updates done, once `state` has all that the next one needs."""
     if not isinstance(state, dict):
         raise TypeError(f"state: expected the dict of init_state, got {type(state).__name__}")
     for key in ("step", *rule.slots):
         if key not in state:
             raise ValueError(f"state: expected an entry {key!r} for {rule}, got {sorted(state)}")
-    if _integer("state['step']", state["step"]) < 0:
+    step = _integer("state['step']", state["step"])
+    if step < 0:
         raise ValueError(f"state['step']: expected an integer >= 0, got {state['step']}")
     for slot in rule.slots:
         if not isinstance(state[slot], dict):
             got = type(state[slot]).__name__
             raise TypeError(f"state[{slot!r}]: expected a dict of arrays, got {got}")
+    for slot in rule.slots:
+        if not params.keys() <= state[slot].keys():
+            name = next(name for name in params if name not in state[slot])
+            raise ValueError(f"state: expected {slot!r} to hold {name!r}, got none")
+    return step
 
 
 def _integer(argument: str, value: Any) -> int:

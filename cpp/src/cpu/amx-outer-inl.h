@@ -149,22 +149,26 @@ class MatrixOuter {
  public:
   static constexpr int64_t kRows = 256;  // of c in a task; operands of a block take 256 KB
 
-  MatrixOuter() { registers_.set_rows(kHigh); }
+  struct Memory {
+    Halves a[kRows / matrix_unit::kRows], b[kDenseSets];
+  };
+
+  explicit MatrixOuter(Memory& memory) : memory_(memory) { registers_.set_rows(kHigh); }
 
   void take_left(const float* a, int64_t ld, int64_t depth, int64_t count, int64_t) {
     depth_ = depth;
     count_ = count;
-    split_a(a, ld, depth, count, a_);
+    split_a(a, ld, depth, count, memory_.a);
   }
 
   void multiply(const Outer<float>& op, int64_t i, int64_t panel, float* c) {
     const int64_t first = panel * kDenseWidth<float>;
     for (int v = 0; v < kDenseSets; ++v) {
-      split_b(op, i, depth_, first + v * kLanes<float>, b_[v]);
+      split_b(op, i, depth_, first + v * kLanes<float>, memory_.b[v]);
     }
     alignas(64) float sums[kHigh * kDenseWidth<float>];
     for (int64_t m = 0; m < count_; m += kHigh) {  // past count_: any rows, which nobody reads
-      multiply_block(a_ + m / matrix_unit::kRows, b_, depth_, sums);
+      multiply_block(memory_.a + m / matrix_unit::kRows, memory_.b, depth_, sums);
       add_block(sums, min_of(kHigh, count_ - m), op.columns - first, i == 0, c + m * op.c_ld,
                 op.c_ld);
     }
@@ -173,8 +177,8 @@ class MatrixOuter {
  private:
   static constexpr int64_t kHigh = 2 * matrix_unit::kRows;  // rows of two registers
   Registers<kDenseSets> registers_;
+  Memory& memory_;
   int64_t depth_, count_;
-  Halves a_[kRows / matrix_unit::kRows], b_[kDenseSets];
 };
 
 }  // namespace matrix_unit

@@ -15,9 +15,9 @@ constexpr cpu::LayerKernels<float, cpu::Bf16Pair> kCells[] = {
 };
 
 extern const cpu::Bf16Kernels kBf16;
-const cpu::Bf16Kernels kBf16 = {
-    NORMRNN_STRING(NORMRNN_TARGET),
-    kCells,
-    {matmul<float, Bf16Pair>, pack<float, Bf16Pair>, outer<float, Bf16Pair>}};
+const cpu::Bf16Kernels kBf16 = {NORMRNN_STRING(NORMRNN_TARGET),
+                                kCells,
+                                {matmul<float, Bf16Pair>, pack<float, Bf16Pair>,
+                                 outer<float, Bf16Pair>, kOuterBytes<float, Bf16Pair>}};
 
 }  // namespace normrnn::NORMRNN_TARGET

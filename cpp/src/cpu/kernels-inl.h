@@ -36,9 +36,9 @@ struct Table {
     table.cells = kCells;
     table.panel_width = kDenseWidth<T>;
     table.lanes = kLanes<T>;
-    table.same = {matmul<T, T>, pack<T, T>, outer<T, T>};
+    table.same = {matmul<T, T>, pack<T, T>, outer<T, T>, kOuterBytes<T, T>};
     if constexpr (sizeof(T) == 4) {
-      table.bf16 = {matmul<T, Bf16Pair>, pack<T, Bf16Pair>, outer<T, T>};
+      table.bf16 = {matmul<T, Bf16Pair>, pack<T, Bf16Pair>, outer<T, T>, kOuterBytes<T, T>};
       table.to_pairs = to_pairs;
     }
     table.fill_mask = fill_mask;

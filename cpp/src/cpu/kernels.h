@@ -314,8 +314,10 @@ struct ProductKernels {
   // panel's operands from `from` on.
   void (*pack)(const T* b, int64_t ld, const ColumnBlock* blocks, int count, int64_t k,
                int64_t columns, int64_t begin, int64_t end, E* packed);
-  // Takes numbers of type T as they are; pairs of a matrix unit hold 16 bits of each.
-  void (*outer)(const Outer<T>*, int count, Worker&);
+  // Takes numbers of type T as they are; pairs of a matrix unit hold 16 bits of each. `memory`: the
+  // worker's own, outer_bytes of it, a multiple of 64 at a multiple of 64.
+  void (*outer)(const Outer<T>*, int count, Worker&, void* memory);
+  int64_t outer_bytes;
 };
 
 template <class T>

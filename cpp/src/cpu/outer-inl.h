@@ -2,8 +2,8 @@
 //
 // Rows are summed in blocks of kDepth, and the blocks in turn: the order depends on nothing but the
 // row count, and the error grows with the number of blocks, not of rows. Both operands lie with a
-// long stride, a page for each row, which neither prefetchers nor the pages' own cache like: a block
-// of each is packed, so that tiles read it in one stretch.
+// long stride, a page for each row, which neither prefetchers nor the cache of pages' addresses like:
+// a block of b is packed, and one of a where enough panels use it, so that tiles read one stretch.
 #pragma once
 
 #include "cpu/matmul-inl.h"
@@ -16,6 +16,7 @@ using cpu::Outer;
 constexpr int64_t kDepth = 256;
 constexpr int64_t kFewestRows = 8 * kDenseRows;  // least, or packing b would show
 constexpr int64_t kAheadRows = 24;               // of a: some 300 cycles before they are needed
+constexpr int64_t kLeftBytes = 192 << 10;  // of a at most: what a second cache of 256 KB holds
 
 // A tile of c; the first block sets it, the others add to it. count: columns that exist.
 template <class T, int kMr>
@@ -98,62 +99,76 @@ class VectorOuter {
  public:
   // Most rows of c in a task: what it packs of a in a block stays in the core's own cache.
   static constexpr int64_t kRows =
-      196608 / kDepth / int64_t(sizeof(T)) / kDenseRows * int64_t(kDenseRows);
+      kLeftBytes / kDepth / int64_t(sizeof(T)) / kDenseRows * int64_t(kDenseRows);
+
+ private:
+  static constexpr int64_t kPanelsWorthIt = 3;  // fewest that packing a pays with
+  static constexpr int64_t kRowsAtOnce = 8;     // packed in one tile before the next: one stretch
+  static constexpr int kVectors = (kDenseRows + kLanes<T> - 1) / kLanes<T>;  // of a tile's row
+  static constexpr int64_t kSpace = kVectors * kLanes<T>;  // for what is stored past a tile
+
+ public:
+  struct Memory {
+    alignas(64) T a[kDepth * kRows + kRows / kDenseRows * kSpace];
+    alignas(64) T b[kDepth * kDenseWidth<T>];
+  };
+
+  explicit VectorOuter(Memory& memory) : memory_(memory) {}
 
   // The block's rows of a: `count` columns of them, for so many panels.
   void take_left(const T* a, int64_t ld, int64_t depth, int64_t count, int64_t panels) {
     depth_ = depth;
     count_ = count;
-    height_ = Heights(count, kDenseRows).most();
-    left_ = {a, ld, height_};
-    if (panels > kPanelsWorthIt) pack_left();
+    packed_ = panels >= kPanelsWorthIt;
+    left_ = a;
+    left_ld_ = ld;
+    if (packed_) pack_left();
   }
 
   // Those of b from row i on, one panel; c is set to the product, or it is added.
   void multiply(const Outer<T>& op, int64_t i, int64_t panel, T* c) {
-    pack_rows_of_b(op, i, depth_, panel, packed_b_);
-    for (int64_t m = 0; m < count_; m += height_) {
-      outer_tile<T, kDenseRows>(min_of(height_, count_ - m), left_.data + m / height_ * left_.tile,
-                                left_.ld, packed_b_, depth_, c + m * op.c_ld, op.c_ld,
-                                op.columns - panel * kDenseWidth<T>, i == 0);
-    }
+    pack_rows_of_b(op, i, depth_, panel, memory_.b);
+    for_tiles([&](int64_t tile, int64_t m, int64_t rows) __attribute__((always_inline)) {
+      const T* a = packed_ ? memory_.a + tile * size() : left_ + m;
+      outer_tile<T, kDenseRows>(rows, a, packed_ ? kDenseRows : left_ld_, memory_.b, depth_,
+                                c + m * op.c_ld, op.c_ld, op.columns - panel * kDenseWidth<T>,
+                                i == 0);
+    });
   }
 
  private:
-  static constexpr int64_t kPanelsWorthIt = 2, kRowsAtOnce = 8;
-  static constexpr int kVectors = (kDenseRows + kLanes<T> - 1) / kLanes<T>;  // of a tile's row
-  static constexpr int64_t kSpace = kVectors * kLanes<T>;  // for what is stored past a tile
+  // f(tile, its first column of a, its columns).
+  template <class F>
+  NORMRNN_INLINE void for_tiles(F&& f) const {
+    const Heights heights(count_, kDenseRows);
+    for (int64_t t = 0, m = 0; t < heights.tiles; m += heights.of(t++)) f(t, m, heights.of(t));
+  }
 
-  struct Left {
-    const T* data;
-    int64_t ld, tile;  // from one row, and from one tile, to the next
-  };
+  // Of a packed tile.
+  int64_t size() const { return depth_ * kDenseRows + kSpace; }
 
   // Tile by tile, in each the rows on end; what is stored past a row the next one is stored over.
   void pack_left() {
-    const Left from = left_;
-    left_ = {packed_a_, height_, depth_ * height_ + kSpace};
     for (int64_t k = 0; k < depth_; k += kRowsAtOnce) {
       const int64_t end = min_of(depth_, k + kRowsAtOnce);
-      T* to = packed_a_ + k * height_;
-      for (int64_t m = 0; m < count_; m += height_, to += left_.tile) {
-        const T* row = from.data + k * from.ld + m;
-        T* at = to;
-        for (int64_t i = k; i < end; ++i, row += from.ld, at += height_) {
-          __builtin_prefetch(row + kAheadRows * from.ld, 0, 2);
+      for_tiles([&](int64_t tile, int64_t m, int64_t) __attribute__((always_inline)) {
+        const T* row = left_ + k * left_ld_ + m;
+        T* to = memory_.a + tile * size() + k * kDenseRows;
+        for (int64_t i = k; i < end; ++i, row += left_ld_, to += kDenseRows) {
           for (int v = 0; v < kVectors; ++v) {
+            __builtin_prefetch(row + kAheadRows * left_ld_ + v * kLanes<T>, 0, 2);
             const int n = int(max_of(0, min_of(kLanes<T>, count_ - m - v * kLanes<T>)));
-            store(at + v * kLanes<T>, load_n(row + v * kLanes<T>, n));
+            store(to + v * kLanes<T>, load_n(row + v * kLanes<T>, n));
           }
         }
-      }
+      });
     }
   }
 
-  Left left_;
-  int64_t depth_, count_, height_;
-  alignas(64) T packed_a_[kDepth * kRows + kRows / kDenseRows * kSpace];
-  alignas(64) T packed_b_[kDepth * kDenseWidth<T>];
+  Memory& memory_;
+  const T* left_;
+  int64_t left_ld_, depth_, count_;
+  bool packed_;
 };
 
 // By what numbers of type T are multiplied as.
@@ -163,10 +178,12 @@ struct OuterFor {
 };
 
 template <class T, class E>
-bool outer_task(const OuterTask<T>& task, Worker& worker) {
+constexpr int64_t kOuterBytes = sizeof(typename OuterFor<T, E>::Type::Memory);
+
+template <class T, class Product>
+bool outer_task(const OuterTask<T>& task, Product& product, Worker& worker) {
   constexpr int kW = kDenseWidth<T>;
   const Outer<T>& op = *task.op;
-  typename OuterFor<T, E>::Type product;
   const int64_t count = task.m_end - task.m_begin;
   T* sums = op.sums && task.panel_begin == 0 ? op.sums + task.block->to + task.m_begin : nullptr;
   for (int64_t m = 0; sums && m < count; ++m) sums[m] = T(0);
@@ -174,11 +191,11 @@ bool outer_task(const OuterTask<T>& task, Worker& worker) {
     const int64_t depth = min_of(kDepth, op.rows - i);
     const T* a = op.a + i * op.a_ld + task.block->from + task.m_begin;
     product.take_left(a, op.a_ld, depth, count, task.panel_end - task.panel_begin);
+    if (sums) add_columns(a, op.a_ld, depth, count, sums);
     for (int64_t p = task.panel_begin; p < task.panel_end; ++p) {
       product.multiply(op, i, p, op.c + (task.block->to + task.m_begin) * op.c_ld + p * kW);
       if (worker.cancelled(depth * count * kW)) return false;
     }
-    if (sums) add_columns(a, op.a_ld, depth, count, sums);
   }
   return true;
 }
@@ -197,8 +214,10 @@ void clear_outer(const Outer<T>& op) {
 // Each block of c is cut into ranges of rows, all of about one height, and if these are too few for
 // the workers into groups of panels; the cut does not change any sum.
 template <class T, class E>
-void outer(const Outer<T>* ops, int count, Worker& worker) {
-  constexpr int64_t kMost = OuterFor<T, E>::Type::kRows;
+void outer(const Outer<T>* ops, int count, Worker& worker, void* memory) {
+  using Product = typename OuterFor<T, E>::Type;
+  constexpr int64_t kMost = Product::kRows;
+  Product product(*static_cast<typename Product::Memory*>(memory));
   int64_t task = 0, mine = worker.next();
   for (int o = 0; o < count; ++o) {
     const Outer<T>& op = ops[o];
@@ -223,7 +242,7 @@ void outer(const Outer<T>* ops, int count, Worker& worker) {
                                  rows * (r + 1) / ranges,
                                  panels * g / groups,
                                  panels * (g + 1) / groups};
-          if (!outer_task<T, E>(one, worker)) return;
+          if (!outer_task(one, product, worker)) return;
           mine = worker.next();
         }
       }

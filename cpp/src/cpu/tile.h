@@ -62,9 +62,12 @@ NORMRNN_INLINE Ahead ahead_of(const Segment<E>& segment, int64_t panels, int64_t
   const E* next = segment.next ? segment.next : segment.b + panels * segment.k * width;
   const char* at = reinterpret_cast<const char*>(next);
   const int64_t bytes = width * int64_t(sizeof(E));  // for each k
-  const int64_t step = min_of(64, (bytes + slice.tiles - 1) / slice.tiles);
-  const bool two = bytes > slice.tiles * 64;
-  return {at + segment.k * slice.index * step, step, two ? segment.k * slice.tiles * step : 0};
+  const int64_t in_turn = min_of(bytes, 64 * slice.tiles);
+  const int64_t step = uint32_t(in_turn + slice.tiles - 1) / uint32_t(slice.tiles);
+  const int64_t begin = slice.index * step;
+  if (begin >= in_turn) return {at, 0, 0};
+  const bool two = (slice.index + slice.tiles) * 64 < bytes;
+  return {at + segment.k * begin, step, two ? segment.k * slice.tiles * 64 : 0};
 }
 
 // acc[m][j * kSets + kFirst + n] += sum over k of a(m, k) b(j, k, n), n in [0, kCount), j a panel.

@@ -91,9 +91,13 @@ def plan_of(penalty: Some | Mapping[str, Some], params: Params, step: int) -> Pl
         As `resolve` and `group_sets` do.
     """
     # Penalties are frozen; a mapping or a list around them is not, so each of them is in the key.
-    flat = _flat(penalty)
+    if by_pattern := isinstance(penalty, Mapping):
+        items = penalty.items()
+        flat = [part for pattern, some in items for part in (pattern, *_as_list(some), "/")]
+    else:
+        flat = _as_list(penalty)
     key = (
-        isinstance(penalty, Mapping),
+        by_pattern,
         tuple([part if isinstance(part, str) else id(part) for part in flat]),
         tuple([(name, w.shape, w.dtype) for name, w in params.items()]),
     )
@@ -107,12 +111,8 @@ def plan_of(penalty: Some | Mapping[str, Some], params: Params, step: int) -> Pl
     return plan
 
 
-def _flat(penalty: Some | Mapping[str, Some]) -> list[Any]:
-    if isinstance(penalty, Mapping):
-        return [part for item in penalty.items() for part in (item[0], *_flat(item[1]), "/")]
-    if isinstance(penalty, Sequence) and not isinstance(penalty, str):
-        return list(penalty)
-    return [penalty]
+def _as_list(some: Some) -> list[Any]:
+    return list(some) if isinstance(some, Sequence) and not isinstance(some, str) else [some]
 
 
 def _at(plan: Plan, step: int) -> Plan:
