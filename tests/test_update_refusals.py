@@ -193,3 +193,10 @@ def test_parameters_that_are_no_arrays_of_numbers() -> None:
         text = r"^params\['w'\]: expected dtype float32 or float64, got float16$"
         with pytest.raises(TypeError, match=text):
             nr.update({"w": half}, {"w": half}, rule=nr.SGD(0.1), penalty=penalty)
+
+
+def test_names_that_are_no_strings() -> None:
+    w = np.ones(2)
+    with pytest.raises(TypeError, match=r"^params: expected names that are str, got int$"):
+        nr.update({1: w}, {1: w}, rule=nr.SGD(0.1))  # type: ignore[dict-item]
+    assert w.tolist() == [1, 1]

@@ -9,9 +9,9 @@
 namespace normrnn::bindings {
 namespace {
 
-// tensors: see update_options.h; each is followed by (begin, end), the rows of the parameter that
-// it is, or None for all. Gradients and slots are whole, too; centres and weights are of those
-// rows.
+// tensors: (name, w, g, (slots...), on each weight, on groups, gradient of any other, (begin, end)),
+// the last the rows of the parameter that it is, or None for all. Gradients and slots are whole, too;
+// centres and weights are of those rows.
 template <class T>
 std::shared_ptr<DeviceArray> update_of(const py::list& tensors, UpdateCall<T> call,
                                        DeviceScope& scope) {

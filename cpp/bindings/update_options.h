@@ -1,7 +1,6 @@
 // What Python tells an update, alike on the CPU and on devices.
 //
-// tensors: (name, w, g, (slots...), on each weight, on groups, gradient of any other), where a
-// penalty on each weight is (name, scalars, centre or None, weights or None, prox) or None and one
+// A penalty on each weight is (name, scalars, centre or None, weights or None, prox) or None, and one
 // on groups is (name, axis, first group, prox) or None.
 #pragma once
 

@@ -1,6 +1,6 @@
 """Types of the compiled core; shapes and meaning are in functional, losses and optimize."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -143,8 +143,15 @@ def softmax_cross_entropy(
     mask: NDArray[np.bool_] | None,
     scale: float,
 ) -> tuple[float, NDArray[Any]]: ...
+def layout_of(params: dict[str, NDArray[Any]]) -> bytes: ...
 def update(
-    tensors: list[Any],
+    params: dict[str, NDArray[Any]],
+    grads: Mapping[str, Any],
+    slots: list[dict[str, Any]],
+    pieces: list[Any],
+    elements: list[Any],
+    groups: list[Any],
+    pulls: dict[int, NDArray[Any]],
     rule: str,
     rule_scalars: Sequence[float],
     group_strength: NDArray[np.float64],

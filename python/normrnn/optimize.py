@@ -221,21 +221,14 @@ def update(
     if clip_ratio is not None:
         _refuse_split_vectors(plan, params)
     matrices = MatrixTerms(plan.pieces, params, rule, state) if plan.of_matrices else None
-    slots = [state[slot] for slot in rule.slots]
-    tensors = []
-    for i, (piece, element, group) in enumerate(
-        zip(plan.pieces, plan.elements, plan.groups, strict=True)
-    ):
-        name, rows, start = piece.name, piece.rows, 0
-        w, g, kept = params[name], grads[name], [slot[name] for slot in slots]
-        if rows is not None:
-            start = rows.start
-            if all(np.shape(a) == w.shape for a in (g, *kept)):  # others the core refuses
-                w, g, kept = w[rows], g[rows], [a[rows] for a in kept]
-        pull = matrices.pull.get(i) if matrices else None
-        tensors.append((name, w, g, kept, element, group, pull, start))
     sums = _core.update(
-        tensors,
+        params,
+        grads,
+        [state[slot] for slot in rule.slots],
+        plan.pieces,
+        plan.elements,
+        plan.groups,
+        matrices.pull if matrices else {},
         rule.kernel,
         rule.scalars(step),
         plan.strengths,
