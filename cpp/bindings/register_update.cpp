@@ -1,4 +1,4 @@
-// The regularised update, in place over a list of tensors.
+// The regularised update, in place over dicts of arrays.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -20,9 +20,11 @@ struct Given {
   const py::dict& pulls;  // by the piece's number
 };
 
-bool has_shape(const py::handle& object, const Dims& dims) {
-  return py::isinstance<py::array>(object) &&
-         dims_of(py::reinterpret_borrow<py::array>(object)) == dims;
+bool same_shape(const py::handle& a, const py::handle& b) {
+  const auto dims = [](const py::handle& array) {
+    return dims_of(py::reinterpret_borrow<py::array>(array));
+  };
+  return py::isinstance<py::array>(a) && py::isinstance<py::array>(b) && dims(a) == dims(b);
 }
 
 // A piece's w, g and slots, and the row of the parameter that it begins with.
@@ -37,9 +39,7 @@ struct PieceArrays {
     if (piece[1].is_none()) return;
     first_row = piece[1].attr("start").cast<int64_t>();
     // What does not have the parameter's shape is refused as a whole.
-    if (!py::isinstance<py::array>(w)) return;
-    const Dims dims = dims_of(py::reinterpret_borrow<py::array>(w));
-    const auto fits = [&](const py::object& object) { return has_shape(object, dims); };
+    const auto fits = [&](const py::object& object) { return same_shape(w, object); };
     if (!fits(g) || !std::all_of(slots.begin(), slots.end(), fits)) return;
     w = w[piece[1]];
     g = g[piece[1]];
@@ -100,7 +100,7 @@ py::tuple update_of(const Given& given, int rule, const py::sequence& rule_scala
     }
     read_groups(given.groups[i], group_strength.size(), at);
     const py::int_ number(i);
-    if (given.pulls.contains(number)) at.pull = optional(kPull, given.pulls[number]);
+    if (given.pulls.contains(number)) at.pull = data<T>(take(kPull, given.pulls[number], dims));
     call.tensors.push_back(at);
     shapes.push_back(dims);
     first_rows.push_back(arrays.first_row);

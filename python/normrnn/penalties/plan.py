@@ -6,7 +6,7 @@ at each update, and their numbers put where the plan has them.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,16 @@ from normrnn.penalties.base import ElementwisePenalty, Penalty
 from normrnn.penalties.group_sets import GroupSets, group_sets, piece_of, split_gates
 from normrnn.penalties.groups import GroupPenalty
 from normrnn.penalties.matrix import MatrixPenalty
-from normrnn.penalties.resolve import Params, Piece, Some, inner_of, is_prox, resolve, with_inner
+from normrnn.penalties.resolve import (
+    Params,
+    Piece,
+    Some,
+    as_list,
+    inner_of,
+    is_prox,
+    resolve,
+    with_inner,
+)
 
 _MOST_KEPT = 8
 
@@ -92,14 +101,11 @@ def plan_of(penalty: Some | Mapping[str, Some], params: dict[str, NDArray[Any]],
         As `resolve` and `group_sets` do.
     """
     # Penalties are frozen; a mapping or a list around them is not, so each of them is in the key.
-    by_pattern = False
-    if not hasattr(penalty, "__len__"):  # not asked for classes, which takes 0.7 us
-        flat = [penalty]
-    elif by_pattern := isinstance(penalty, Mapping):
+    if by_pattern := isinstance(penalty, Mapping):
         items = penalty.items()
-        flat = [part for pattern, some in items for part in (pattern, *_as_list(some), "/")]
+        flat = [part for pattern, some in items for part in (pattern, *as_list(some), "/")]
     else:
-        flat = _as_list(penalty)
+        flat = as_list(penalty)
     key = (
         by_pattern,
         tuple([part if isinstance(part, str) else id(part) for part in flat]),
@@ -113,10 +119,6 @@ def plan_of(penalty: Some | Mapping[str, Some], params: dict[str, NDArray[Any]],
     while len(_kept) > _MOST_KEPT:
         _kept.popitem(last=False)
     return plan
-
-
-def _as_list(some: Some) -> list[Any]:
-    return list(some) if isinstance(some, Sequence) and not isinstance(some, str) else [some]
 
 
 def _at(plan: Plan, step: int) -> Plan:
@@ -192,7 +194,7 @@ def _scheduled(
     """Find penalties with functions, each time that one is given, and where their numbers go."""
     found: dict[tuple[str, int], Scheduled] = {}  # by pattern and place in its list, as in pieces
     for source, some in penalty.items() if isinstance(penalty, Mapping) else [("", penalty)]:
-        for j, term in enumerate(some if isinstance(some, Sequence) else [some]):
+        for j, term in enumerate(as_list(some)):
             if term is not None and inner_of(term).is_scheduled:
                 found[source, j] = Scheduled(inner_of(term), [], [], [])
     for i, piece in enumerate(pieces):
