@@ -7,6 +7,7 @@
 
 #include <unistd.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,15 @@ bool is_ready(const py::handle& object, bool float32, const Dims& dims);
 template <class T>
 py::array input(const std::string& name, const py::handle& object, const Dims& dims);
 
+// The same of an argument that may be None. Not an empty py::array then, which costs as much as one
+// with numbers.
+template <class T>
+std::optional<py::array> input_if_any(const std::string& name, const py::handle& object,
+                                      const Dims& dims) {
+  if (object.is_none()) return std::nullopt;
+  return input<T>(name, object, dims);
+}
+
 // The same, where only the rank is known beforehand; `expected` says so in words.
 template <class T>
 py::array input_of_rank(const std::string& name, const py::handle& object, py::ssize_t rank,
@@ -63,6 +73,10 @@ py::array_t<T> make(const Dims& dims) {
 template <class T>
 const T* data(const py::array& array) {
   return static_cast<const T*>(array.data());
+}
+template <class T>
+const T* data_if_any(const std::optional<py::array>& array) {
+  return array ? data<T>(*array) : nullptr;
 }
 template <class T>
 T* mutable_data(py::array& array) {

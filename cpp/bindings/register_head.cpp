@@ -30,13 +30,11 @@ py::array forward_of(const Head& head, const py::object& h, const py::object& w,
                      const py::object& b, int threads) {
   const py::array in = input<T>("h", h, head.h_dims);
   const py::array weight = input<T>("weight_hy", w, {head.shape.outputs, head.shape.inputs});
-  py::array bias;
-  if (!b.is_none()) bias = input<T>("bias_hy", b, {head.shape.outputs});
+  const auto bias = input_if_any<T>("bias_hy", b, {head.shape.outputs});
   py::array_t<T> y = make<T>(head.y_dims);
   T* out = y.mutable_data();
   without_gil([&] {
-    head_forward<T>(head.shape, data<T>(in), data<T>(weight), b.is_none() ? nullptr : data<T>(bias),
-                    out, threads);
+    head_forward<T>(head.shape, data<T>(in), data<T>(weight), data_if_any<T>(bias), out, threads);
   });
   return y;
 }

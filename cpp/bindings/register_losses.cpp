@@ -31,9 +31,8 @@ py::tuple element_of(ElementLoss kind, const Problem& p, const std::string& name
                      const py::object& mask_object, double scale, int threads) {
   const py::array y = input<T>(name, y_object, p.dims);
   const py::array target = input<T>("target", target_object, p.dims);
-  py::array mask;
-  if (!mask_object.is_none()) mask = input<bool>("mask", mask_object, p.row_dims);
-  const bool* mask_data = mask_object.is_none() ? nullptr : data<bool>(mask);
+  const auto mask = input_if_any<bool>("mask", mask_object, p.row_dims);
+  const bool* mask_data = data_if_any<bool>(mask);
   py::array_t<T> dy = make<T>(p.dims);
   T* out = dy.mutable_data();
   double sum = 0;
@@ -50,9 +49,8 @@ py::tuple softmax_of(const Problem& p, const py::object& logits_object,
                      int threads) {
   const py::array logits = input<T>("logits", logits_object, p.dims);
   const py::array target = input<int64_t>("target", target_object, p.row_dims);
-  py::array mask;
-  if (!mask_object.is_none()) mask = input<bool>("mask", mask_object, p.row_dims);
-  const bool* mask_data = mask_object.is_none() ? nullptr : data<bool>(mask);
+  const auto mask = input_if_any<bool>("mask", mask_object, p.row_dims);
+  const bool* mask_data = data_if_any<bool>(mask);
   for (int64_t r = 0; r < p.rows; ++r) {
     const int64_t label = data<int64_t>(target)[r];
     if ((!mask_data || mask_data[r]) && (label < 0 || label >= p.columns)) {

@@ -38,21 +38,22 @@ struct Frozen {
 
 // The states' names in the order of the cell: argument h0, c0 or dh_n, dc_n.
 template <class T>
-std::vector<py::array> read_states(const char* const (&names)[2], const py::object& h,
-                                   const py::object& c, const Network& net) {
+std::vector<std::optional<py::array>> read_states(const char* const (&names)[2],
+                                                  const py::object& h, const py::object& c,
+                                                  const Network& net) {
   check_second_state(names[1], c, net);
-  std::vector<py::array> arrays(size_t(net.cell.states));
+  std::vector<std::optional<py::array>> arrays(size_t(net.cell.states));
   const py::object* given[] = {&h, &c};
   for (int s = 0; s < net.cell.states && s < 2; ++s) {
-    if (!given[s]->is_none()) arrays[s] = input<T>(names[s], *given[s], state_dims(net.shape));
+    arrays[s] = input_if_any<T>(names[s], *given[s], state_dims(net.shape));
   }
   return arrays;
 }
 
 template <class T>
-std::vector<const T*> pointers(const std::vector<py::array>& arrays) {
+std::vector<const T*> pointers(const std::vector<std::optional<py::array>>& arrays) {
   std::vector<const T*> all;
-  for (const py::array& array : arrays) all.push_back(array.size() ? data<T>(array) : nullptr);
+  for (const auto& array : arrays) all.push_back(data_if_any<T>(array));
   return all;
 }
 
@@ -100,7 +101,7 @@ py::tuple forward_of(Network net, const Frozen* frozen, const py::object& x_obje
   const py::array x = input_of_rank<T>("x", x_object, 3, sequence_rank(batch_first));
   Shape& shape = net.shape;
   take_dims(dims_of(x), batch_first, shape);
-  const std::vector<py::array> initial = read_states<T>({"h0", "c0"}, h0, c0, net);
+  const auto initial = read_states<T>({"h0", "c0"}, h0, c0, net);
   const std::vector<int64_t> lengths = lengths_in(lengths_object, shape);
   py::array_t<T> y = make<T>(sequence_dims(shape, batch_first, shape.directions * shape.hidden));
   ForwardCall<T> call;
@@ -166,13 +167,10 @@ py::tuple backward_of(const Tape<T>& tape, const TapeHandle& handle, const py::o
   const Network& net = handle.net;
   const Shape& shape = net.shape;
   BackwardCall<T> call{};
-  py::array dy;
-  if (!dy_object.is_none()) {
-    dy = input<T>("dy", dy_object,
-                  sequence_dims(shape, handle.batch_first, shape.directions * shape.hidden));
-    call.dy = data<T>(dy);
-  }
-  const std::vector<py::array> d_final = read_states<T>({"dh_n", "dc_n"}, dh_n, dc_n, net);
+  const auto dy = input_if_any<T>(
+      "dy", dy_object, sequence_dims(shape, handle.batch_first, shape.directions * shape.hidden));
+  call.dy = data_if_any<T>(dy);
+  const auto d_final = read_states<T>({"dh_n", "dc_n"}, dh_n, dc_n, net);
   call.d_final = pointers<T>(d_final);
 
   std::vector<py::array_t<T>> gradients;
