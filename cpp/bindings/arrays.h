@@ -43,19 +43,18 @@ bool is_ready(const py::handle& object, bool float32, const Dims& dims);
 template <class T>
 py::array input(const std::string& name, const py::handle& object, const Dims& dims);
 
-// The same of an argument that may be None. Not an empty py::array then, which costs as much as one
-// with numbers.
+// The same, where only the rank is known beforehand; `expected` says so in words.
+template <class T>
+py::array input_of_rank(const std::string& name, const py::handle& object, py::ssize_t rank,
+                        const char* expected);
+
+// input() of an argument that may be None: no array then, for an empty py::array is made like any.
 template <class T>
 std::optional<py::array> input_if_any(const std::string& name, const py::handle& object,
                                       const Dims& dims) {
   if (object.is_none()) return std::nullopt;
   return input<T>(name, object, dims);
 }
-
-// The same, where only the rank is known beforehand; `expected` says so in words.
-template <class T>
-py::array input_of_rank(const std::string& name, const py::handle& object, py::ssize_t rank,
-                        const char* expected);
 
 // An array to be changed where it is: C-contiguous, aligned, writeable; ValueError otherwise.
 template <class T>
