@@ -1,6 +1,7 @@
 """Numerical differentiation and minimisation, for tests of gradients and proximal steps."""
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
@@ -19,6 +20,7 @@ def derivative_on_one_side(
     The step shrinks until all points are on the piece of 0; None if 0 is too near an edge. For an f
     that may bend sharply it shrinks on, and the step counts that agrees best with the next one.
     """
+    f = cache(f)
     piece = f(0.0)[1]
     found: list[float] = []
     for step in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7):

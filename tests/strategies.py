@@ -4,7 +4,7 @@ Long, for what is drawn for one pass stands together.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,23 @@ class ProblemArrays:
     dy: np.ndarray
     dh_n: np.ndarray
     dc_n: np.ndarray | None
+
+    def variables(self) -> dict[str, np.ndarray]:
+        """What a loss has gradients in, by their names in runs.outcome."""
+        named = {f"d {name}": w for name, w in self.params.items()}
+        named |= {"dx": self.x, "dh0": self.h0, "dc0": self.c0}
+        return {name: array for name, array in named.items() if array is not None}
+
+    def direction(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Draw a direction in all variables at once, of length 1 in each of them."""
+        drawn = {name: rng.standard_normal(a.shape) for name, a in self.variables().items()}
+        return {name: d / max(np.linalg.norm(d), 1e-300) for name, d in drawn.items()}
+
+    def moved(self, s: float, direction: dict[str, np.ndarray]) -> "ProblemArrays":
+        """Go s times that direction from here."""
+        at = {name: a + s * direction[name] for name, a in self.variables().items()}
+        params = {name: at[f"d {name}"] for name in self.params}
+        return replace(self, x=at["dx"], params=params, h0=at.get("dh0"), c0=at.get("dc0"))
 
 
 @dataclass(frozen=True)

@@ -41,14 +41,13 @@ def loss_and_pattern(problem: Problem, arrays: ProblemArrays) -> tuple[float, np
 
 
 def directions_through(array: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Two unit vectors that meet every element, and two single elements."""
-    dense = [rng.standard_normal(array.shape) for _ in range(2)]
-    found = [d / max(np.linalg.norm(d), 1e-300) for d in dense]
-    for _ in range(2 if array.size else 0):
-        single = np.zeros(array.shape)
-        single.flat[rng.integers(array.size)] = 1
-        found.append(single)
-    return found
+    """A unit vector that meets every element, and a single element."""
+    dense = rng.standard_normal(array.shape)
+    if not array.size:
+        return [dense]
+    single = np.zeros(array.shape)
+    single.flat[rng.integers(array.size)] = 1
+    return [dense / np.linalg.norm(dense), single]
 
 
 @settings(max_examples=60)
