@@ -92,14 +92,39 @@ def test_rate_and_reach_of_a_geometric_series() -> None:
 
 
 def test_flow_of_sequences_that_end_early() -> None:
-    """Norms per running sequence are flat where each sequence's own gradient is."""
+    """Norms are per running sequence; forwards, only steps that all share are counted."""
     lengths, times = np.array([3, 10, 7, 0]), 12
     running = (np.arange(times)[:, None] < lengths).sum(axis=1)
     flow = diagnostics.gradient_flow(0.5 * np.sqrt(running)[None], lengths=lengths)
     np.testing.assert_allclose(flow.norm[0, :10], 0.5)
     assert np.isnan(flow.norm[0, 10:]).all()
     assert abs(flow.rate[0]) < 1e-12
-    assert flow.reach.tolist() == [10]
+    assert flow.reach.tolist() == [3]
+    reverse = diagnostics.gradient_flow(
+        0.5 * np.sqrt(running)[None].repeat(2, axis=0), directions=2, lengths=lengths
+    )
+    assert reverse.reach.tolist() == [3, 10]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "rate", "verdict"),
+    [
+        ([60] * 6, math.log(0.5), "vanishes"),
+        ([10, 20, 30, 40, 0, 60], math.log(0.5), "vanishes"),
+        ([1, 20, 30, 40, 50, 60], math.nan, "unclear"),
+    ],
+)
+def test_flow_of_a_ragged_batch_is_the_network_s(
+    lengths: list[int], rate: float, verdict: str
+) -> None:
+    """A loss at each sequence's own end, and weights that halve what goes back."""
+    orthogonal = np.linalg.qr(normal(4, 4))[0]
+    params = {"weight_ih_l0": np.zeros((4, 2)), "weight_hh_l0": 0.5 * orthogonal}
+    out = nr.forward("rnn_tanh", np.zeros((60, 6, 2)), params, lengths=lengths)
+    grads = nr.backward(out.tape, dh_n=np.ones_like(out.h_n))
+    flow = diagnostics.gradient_flow(grads.h_norm, lengths=lengths)
+    np.testing.assert_allclose(flow.rate, [rate], rtol=1e-10)
+    assert flow.verdict == (verdict,)
 
 
 @pytest.mark.parametrize(
@@ -253,6 +278,18 @@ def test_spectral_norm(
     np.testing.assert_allclose(np.linalg.norm(W.astype("d") @ warm.state), exact, rtol=1e-10)
 
 
+def test_a_start_that_lacks_the_largest_direction() -> None:
+    """Matrices in which a few vectors have next to nothing of it; found among thousands drawn."""
+    for size, draw in ((5, 18), (3, 1870), (16, 1436)):
+        rng = np.random.default_rng(size)
+        W = [rng.standard_normal((size, size)) for _ in range(draw + 1)][-1]
+        found = diagnostics.spectral_norm(W)
+        assert found.value == pytest.approx(np.linalg.norm(W, 2), rel=1e-5)
+        assert nr.SpectralNorm(1.0).gradient(W) == pytest.approx(
+            nr.SpectralNorm(1.0, tolerance=1e-9).gradient(W), abs=1e-2 * found.value
+        )
+
+
 def test_a_warm_start_takes_fewer_steps() -> None:
     W = np.random.default_rng(0).uniform(-0.1, 0.1, (512, 128))
     cold = diagnostics.spectral_norm(W)
@@ -306,6 +343,16 @@ def test_spectral_radius(hidden: int, kind: str, scale: float, tol: float, seed:
         exact = scale
     # Triangular: the diagonal, which eigvals reads off; Gelfand has rounding times the condition.
     assert exact * (1 - 1e-6) <= found <= exact * (1 + tol) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("condition", [1e3, 1e5, 1e7])
+def test_spectral_radius_where_squares_drown_in_rounding(condition: float) -> None:
+    """S D S⁻¹ with that condition of S; eigenvalues are known to 10⁻¹⁶ times it, or so."""
+    stretch = np.geomspace(1, 1 / condition, 30)
+    left, right = np.linalg.qr(normal(30, 30))[0], np.linalg.qr(normal(30, 30, seed=1))[0]
+    middle = right @ np.diag(np.r_[0.9, np.linspace(-0.8, 0.8, 29)]) @ right.T
+    W = (left * stretch) @ middle @ (left / stretch).T
+    assert diagnostics.spectral_radius(W) == pytest.approx(0.9, rel=1e-3)
 
 
 def test_spectra_of_a_diagonal_kept_as_a_vector() -> None:

@@ -445,6 +445,14 @@ def test_iteration_starts_where_it_ended() -> None:
     assert leading_singular_vectors(np.zeros((3, 2)))[0] == 0.0
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_a_cap_of_any_size(scale: float) -> None:
+    w = scale * np.diag([3.0, 0.5])
+    capped = SpectralCap(2 * scale).prox(w, step=0.1)
+    np.testing.assert_allclose(capped, scale * np.diag([2.0, 0.5]), rtol=1e-12)
+    np.testing.assert_array_equal(SpectralCap(4 * scale).prox(w, step=0.1), w)
+
+
 @pytest.mark.parametrize("step", [0.0, 0.01, 0.3, 1.0, 30.0])
 def test_prox_of_the_spectral_norm(step: float) -> None:
     """Against a search: the largest singular values meet at a tau, and no other tau is better."""

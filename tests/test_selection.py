@@ -155,9 +155,13 @@ def test_lambda_max_wants_the_same_names() -> None:
 
 # Paths
 
+PLAIN = nr.SGD(0.1)
 
-def lasso_path(problem: Lasso, lambdas: Any, **options: Any) -> nr.selection.Path:
-    fit = nr.selection.trainer(problem.gradient, nr.SGD(0.1), 3000, tol=1e-13)
+
+def lasso_path(
+    problem: Lasso, lambdas: Any, rule: Any = PLAIN, **options: Any
+) -> nr.selection.Path:
+    fit = nr.selection.trainer(problem.gradient, rule, 3000, tol=1e-13)
     return nr.path(
         fit,
         {"weight": np.zeros(30)},
@@ -169,11 +173,15 @@ def lasso_path(problem: Lasso, lambdas: Any, **options: Any) -> nr.selection.Pat
     )
 
 
-def test_path_is_optimal_everywhere_and_finds_the_support() -> None:
+@pytest.mark.parametrize(
+    "rule", [PLAIN, nr.Momentum(0.02, 0.8), nr.Momentum(0.02, 0.8, nesterov=True)], ids=repr
+)
+def test_path_is_optimal_everywhere_and_finds_the_support(rule: Any) -> None:
+    """A velocity needs some steps to leave zero, and must be given them."""
     problem = Lasso()
     zero = {"weight": np.zeros(30)}
     largest = nr.selection.lambda_max(zero, problem.gradient(zero)[1], nr.L1(1.0))
-    result = lasso_path(problem, np.geomspace(1, 1e-3, 16) * largest)
+    result = lasso_path(problem, np.geomspace(1, 1e-3, 16) * largest, rule)
     for strength, params in zip(result.lambdas, result.params, strict=True):
         w, g = params["weight"], problem.gradient(params)[1]["weight"]
         # Karush, Kuhn and Tucker: 0 ∈ g + λ ∂‖w‖₁.

@@ -25,8 +25,10 @@ class Dropout:
     zoneout_c the same for the LSTM's c; the new h is of the new c in either case
     ========= =========================================================================
 
-    Input, output, between and candidate draw a mask for each step, unless `per_sequence`; state has
-    one for each sequence, zoneout one for each step. Gradients are exact for the masks drawn.
+    Both directions read one masked input: `input` has one mask for the two, `between` one for each
+    direction below. Input, output, between and candidate draw a mask for each step, unless
+    `per_sequence`; state has one for each sequence, zoneout one for each step. Gradients are exact
+    for the masks drawn.
 
     Between the layers of a network with one there is nothing, and `between` does nothing, so that a
     search over depths may keep it; a candidate or a c that the cell does not have is an error.

@@ -28,12 +28,14 @@ class GradientFlow:
         Without `lengths`, h_norm itself.
     rate : ndarray, [L*D]
         Natural logarithm of the factor by which the norm grows with each step back, by least
-        squares over all steps with a norm above 0; below 0 it shrinks. NaN with fewer than two.
+        squares over all counted steps with a norm above 0; below 0 it shrinks. NaN with fewer than
+        two.
     reach : ndarray of int, [L*D]
         Steps back until the norm falls below `floor` times the largest and stays there; all of the
-        steps if it never does.
+        counted steps if it never does.
     verdict : tuple of str
-        "explodes", "vanishes" or "flows" for each row.
+        "explodes", "vanishes" or "flows" for each row, or "unclear" where lengths leave fewer than
+        two steps to count.
     """
 
     names: tuple[str, ...]
@@ -58,6 +60,10 @@ def gradient_flow(
     loss is at the end only; with a loss at every step new gradient keeps coming in and hides how
     much of the old is lost, and `jacobian_norms` tells.
 
+    In a ragged batch the gradients of shorter sequences enter on the way, in a forward direction.
+    Counted there are therefore the steps that all sequences with any have in common: of lengths
+    from 10 to 60 the first 10. A reverse direction begins with all of them, and all steps count.
+
     Parameters
     ----------
     h_norm : ndarray, [L*D, T]
@@ -65,14 +71,14 @@ def gradient_flow(
     directions : int
         D, 1 or 2.
     lengths : array_like of int, [B], optional
-        Steps of each sequence, as `normrnn.forward` took them: norms are then per sequence running,
+        Steps of each sequence, as `normrnn.forward` took them. Norms are then per sequence running,
         so that fewer sequences late in a ragged batch do not pass for a smaller gradient.
     floor : float
         Share of the largest norm below which the gradient counts as gone, for `reach`.
     factor : float
         A gradient vanishes or explodes when the fitted line falls or rises by more than this over
-        all steps. One that falls to exactly 0 and stays there vanishes, one that is not finite
-        explodes. Zeros throughout count as flowing: nothing was lost.
+        all steps, counted or not. One that falls to exactly 0 and stays there vanishes, one that is
+        not finite explodes. Zeros throughout count as flowing: nothing was lost.
 
     Returns
     -------
@@ -107,14 +113,15 @@ def gradient_flow(
         raise ValueError(f"directions: expected {expected}, got {directions}")
     floor, factor = positive("floor", floor), positive("factor", factor)
     norm = h_norm.astype(np.float64)
-    steps = norm.shape[1]
+    steps = shared = norm.shape[1]
     if lengths is not None:
         running = _running(lengths, steps)
         with np.errstate(divide="ignore", invalid="ignore"):
             norm = np.where(running > 0, norm / np.sqrt(running), np.nan)
         steps = int(np.count_nonzero(running))
-    back = [norm[i, :steps] if i % directions else norm[i, :steps][::-1] for i in range(len(norm))]
-    fits = [_fit(one, floor, math.log(factor)) for one in back]
+        shared = int(np.count_nonzero(running == running.max(initial=1)))
+    back = [norm[i, :steps] if i % directions else norm[i, :shared][::-1] for i in range(len(norm))]
+    fits = [_fit(one, steps, floor, math.log(factor)) for one in back]
     return GradientFlow(
         names=run_names(len(norm) // directions, directions),
         norm=norm,
@@ -137,8 +144,10 @@ def _running(lengths: ArrayLike, times: int) -> NDArray[Any]:
     return running
 
 
-def _fit(norm: NDArray[np.float64], floor: float, bound: float) -> tuple[float, int, str]:
-    """Rate, reach and verdict of norms in the order in which the gradient meets them."""
+def _fit(
+    norm: NDArray[np.float64], steps: int, floor: float, bound: float
+) -> tuple[float, int, str]:
+    """Rate, reach and verdict, from norms in the order in which the gradient meets them."""
     finite = np.isfinite(norm)
     used = np.flatnonzero(finite & (norm > 0))
     rate = math.nan
@@ -149,7 +158,9 @@ def _fit(norm: NDArray[np.float64], floor: float, bound: float) -> tuple[float, 
         return rate, len(norm), "explodes"
     above = np.flatnonzero(norm >= floor * norm.max(initial=0)) if used.size else used
     reach = int(above[-1]) + 1 if above.size else 0
-    change = rate * (len(norm) - 1)
+    if len(norm) < min(steps, 2):
+        return rate, reach, "unclear"
+    change = rate * (steps - 1)
     if used.size and change > bound:
         return rate, reach, "explodes"
     # Steps before the first norm above 0 are the loss's own, not the network's.

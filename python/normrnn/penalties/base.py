@@ -164,7 +164,9 @@ class Prox:
 
     The rule steps along dL/dw alone to a point w', then w = argmin_u alpha R(u) + ||u - w'||^2 / 2.
     For L1 this makes weights exactly zero, which a subgradient step does not. alpha is the rule's
-    lr; under Adam it is lr / (sqrt(v^) + eps), per coordinate.
+    lr; under Momentum it is lr / (1 - momentum), under Adam lr / (sqrt(v^) + eps), per coordinate.
+    AdamW's is lr although its step is lr m^ / (sqrt(v^) + eps): there lambda is weighed against a
+    normalised gradient, and what comes out is not the minimum of L + R.
 
     Parameters
     ----------

@@ -182,15 +182,18 @@ def leading_singular_vectors(
         w = np.ldexp(w, -exponent)
     start = _lanczos.unit(np.random.default_rng(0).standard_normal((w.shape[1],)))
     kept = None if memory is None else memory.get("right")
+    warm = False
     if kept is not None and kept.shape == start.shape:
-        start = kept + NOISE * start
+        start, warm = kept + NOISE * start, True
     done = 0
     while True:
-        found = _lanczos.leading_singular_vectors(w, start, tolerance, min(BASIS, most - done))
+        found = _lanczos.leading_singular_vectors(
+            w, start, tolerance, min(BASIS, most - done), warm=warm
+        )
         done += found.products
         if found.residual <= tolerance * found.sigma or done >= most:
             break
-        start = found.v
+        start, warm = found.v, True
     if memory is not None:
         memory["right"] = found.v
     with np.errstate(over="ignore"):

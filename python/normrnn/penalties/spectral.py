@@ -37,8 +37,8 @@ class SpectralNorm(MatrixPenalty):
     tolerance : float
         Vectors are good enough when ||W^T u - sigma_1 v|| <= tolerance * sigma_1, > 0; the value is
         then off by the square of it, divided by how far apart the singular values are. With a
-        `state`, a direction that has just overtaken the old one may take some ten updates to be
-        found, and sigma_1 is a per cent or two too small until then.
+        `state`, a direction that has just overtaken the old one may take some ten or twenty
+        updates to be found, and sigma_1 is some per cent too small until then.
     weights : ndarray, mapping of str to ndarray, or None
         A factor >= 0 of the strength for each gate; arranged as for `NuclearNorm`.
 
@@ -167,9 +167,11 @@ def _keeps(w: NDArray[Any], bound: float) -> bool:
     So it is if Cholesky's decomposition exists of what is left once the rounding of the product has
     been taken off. The Frobenius norm, of which sigma_1 is at least 1 / sqrt(rank), comes first.
     """
-    w = w.astype(np.float64)
-    with np.errstate(over="ignore"):
-        norm = float(np.linalg.norm(w))
+    largest = float(np.abs(w).max(initial=0))
+    if largest == 0:
+        return True
+    w, bound = w / np.float64(largest), bound / largest  # so that squares are numbers
+    norm = float(np.linalg.norm(w))
     if norm <= bound:
         return True
     if not norm <= math.sqrt(min(w.shape)) * bound:

@@ -46,7 +46,8 @@ def sensitivity(
         Momentum             the same; Nesterov: times 1 + μ
         Adam                 −α ∂(m̂/(√v̂ + ε))/∂g · ∂r/∂w       m and v both depend on λ
 
-    For a `Prox` with step a, which is α, or α/(√v̂ + ε) per coordinate under Adam::
+    For a `Prox` with step a, which is α, under Momentum α/(1 − μ), or under Adam α/(√v̂ + ε) per
+    coordinate::
 
         L1                   −a sign w⁺
         L2                   −2a(w⁺ − center)/(1 + 2aλ)

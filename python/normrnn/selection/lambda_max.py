@@ -31,7 +31,9 @@ def lambda_max(
     with strengths as in `penalty`: for ``nr.L1(1.0)`` the result is a strength, and for a mapping
     the factor for the strengths of all that are named above. An L2 holds nothing at zero: the L2 of
     other weights belongs to what is given, and the one in an elastic net has gradient 0 at 0. A
-    proximal step of any size from zero stays at zero if λ >= λ_max, and leaves it below.
+    plain proximal step of any size from zero, or Adam's, stays at zero if λ >= λ_max, and leaves it
+    below; one with momentum does so once its velocity has grown. Under `AdamW` λ_max means nothing:
+    its prox weighs λ against m̂/(√v̂ + ε), about ±1, whatever the size of the gradients.
 
     Where the other parameters are is part of the question. Train them with the penalised ones at
     zero first, for instance at a λ that is far too large: ``fit(params, nr.Prox(nr.L1(1e6)))``.

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from normrnn._numbers import integer, non_negative, positive
 from normrnn.optimize import init_state, update
-from normrnn.rules import Rule
+from normrnn.results import UpdateInfo
+from normrnn.rules import SGD, Rule
 from normrnn.selection.curve import (
     Curve,
     check_callables,
@@ -177,7 +178,7 @@ def trainer(
         As for ``update``.
     tol : float
         Training at one λ ends when a step moves the parameters by no more than this part of
-        their norm.
+        their norm, and under `Momentum` a plain step of their prox's size would not either.
 
     Returns
     -------
@@ -210,8 +211,22 @@ def trainer(
         for _ in range(steps):
             _, grads = gradient(params)
             info = update(params, grads, state, rule=rule, penalty=penalty, clip_norm=clip_norm)
-            if info.update_norm <= tol * info.param_norm:
+            if is_small(info) and at_rest(params, grads, state["step"], penalty):
                 break
         return params
+
+    def at_rest(params: Params, grads: Mapping[str, Array], step: int, penalty: Penalties) -> bool:
+        # From rest a velocity grows for some steps before it overcomes a prox's threshold, so that
+        # the weights stand still: a step that has no memory tells.
+        if not (rule.slots and rule.uniform_step):
+            return True
+        copies, alone = {name: w.copy() for name, w in params.items()}, SGD(rule.prox_step)
+        state = init_state(alone, copies) | {"step": step - 1}
+        return is_small(
+            update(copies, grads, state, rule=alone, penalty=penalty, clip_norm=clip_norm)
+        )
+
+    def is_small(info: UpdateInfo) -> bool:
+        return info.update_norm <= tol * info.param_norm
 
     return fit
