@@ -534,6 +534,45 @@ def test_weights_of_elements_and_groups(implementation: Any) -> None:
     np.testing.assert_allclose(params["weight_hh_l0"], wanted, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("rule", [nr.Adam(1e-3), nr.AdamW(1e-3)], ids=repr)
+@pytest.mark.parametrize("groups", ["rows", "columns", "matrix"])
+def test_groups_at_zero_under_a_strength_that_is_nothing_in_float32(rule: Any, groups: str) -> None:
+    for strength in (1e-44, 1e-46, 5e-324):
+        for start, gradient in ((0, 0), (0, 1), (1, 0)):
+            params = {"weight_hh_l0": np.full((4, 4), start, np.float32)}
+            grads = {"weight_hh_l0": np.full((4, 4), gradient, np.float32)}
+            expected = {name: w.astype(float) for name, w in params.items()}
+            penalty = nr.Prox(nr.GroupLasso(strength, groups=groups))
+            for module, at in ((nr, params), (reference, expected)):
+                g = {name: g.astype(at[name].dtype) for name, g in grads.items()}
+                module.update(at, g, nr.init_state(rule, at), rule=rule, penalty=penalty)
+            np.testing.assert_allclose(params["weight_hh_l0"], expected["weight_hh_l0"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        nr.MaxNorm(0.5),
+        nr.UnitNorm(),
+        nr.Prox(nr.GroupLasso(0.5)),
+        nr.MaxNorm(0.5, groups="columns"),
+    ],
+    ids=repr,
+)
+def test_update_norm_where_a_prox_takes_the_step_back(penalty: Any, dtype: str) -> None:
+    """At rest the change is the rounding of a difference, of squares of the step: never NaN."""
+    rng = np.random.default_rng(0)
+    a, w = rng.standard_normal((40, 6)), np.ones((6, 5), dtype)
+    b = a @ rng.standard_normal((6, 5))
+    for _ in range(300):
+        before, grads = w.copy(), {"w": (2 * a.T @ (a @ w - b)).astype(dtype)}
+        info = nr.update({"w": w}, grads, rule=nr.SGD(0.005), penalty=penalty)
+        step = 0.005 * info.grad_norm
+        error = 4 * np.sqrt(np.finfo(dtype).eps) * step
+        assert abs(info.update_norm - np.linalg.norm(w - before)) <= error
+
+
 @pytest.mark.parametrize("shape", [(0, 4), (4, 0), (0,), (1, 1)])
 def test_empty_and_single_weights(shape: tuple[int, ...]) -> None:
     penalties: list[Any] = [

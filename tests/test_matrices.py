@@ -9,7 +9,7 @@ import pytest
 
 import normrnn as nr
 from networks import DTYPES, RULES, assert_unchanged, gradients_of, lstm_problem, moved, network
-from normrnn import reference
+from normrnn import _core, reference
 from runs import in_float64
 
 
@@ -188,6 +188,27 @@ def test_a_decomposition_that_fails_changes_nothing(
     monkeypatch.setattr(np.linalg, "svd", decompose)
     nr.update(**arguments)
     assert arguments["state"]["step"] == 2
+
+
+def test_ctrl_c_while_the_core_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python raises it when the core has returned, its step taken, and before the projection."""
+    arguments = lstm_problem(rule=nr.Momentum(0.1), penalty={"weight_hh_l0": nr.SpectralCap(0.1)})
+    before = deepcopy({key: arguments[key] for key in ("params", "grads", "state")})
+    take_step = _core.update
+
+    def interrupted(*given: Any) -> None:
+        take_step(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_core, "update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        nr.update(**arguments)
+    assert_unchanged(before, arguments)
+    # Without a step after the core's there is nothing to take back.
+    arguments["penalty"] = {"weight_hh_l0": nr.SpectralNorm(0.1)}
+    with pytest.raises(KeyboardInterrupt):
+        nr.update(**arguments)
+    assert arguments["state"]["step"] == 1
 
 
 def test_vectors_are_kept_in_the_state() -> None:

@@ -271,6 +271,7 @@ def test_nothing_changes_when_an_argument_is_wrong(changes: dict, message: str) 
         (lambda: Adam(beta1=-0.1), "beta1: expected a number in [0, 1), got -0.1"),
         (lambda: Adam(beta2=1.0), "beta2: expected a number in [0, 1), got 1.0"),
         (lambda: AdamW(eps=0.0), "eps: expected a finite number > 0, got 0.0"),
+        (lambda: Adam(eps=1e-39), "eps: expected a number >= 2**-126, got 1e-39"),
     ],
 )
 def test_hyper_parameters_out_of_range(make, message: str) -> None:

@@ -314,17 +314,40 @@ for count in (1000, *range(1, 150)):
 """
 
 
+NO_THREADS_FOR_AN_UPDATE = """
+import resource
+import numpy as np
+import normrnn as nr
+
+params = {"few": np.ones((16, 100), np.float32), "many": np.ones((300, 300), np.float32)}
+grads, state = {n: w.copy() for n, w in params.items()}, nr.init_state(nr.SGD(0.1), params)
+penalty = {"few": nr.Prox(nr.GroupLasso(1e-4, groups="columns")), "many": None}
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 40 * 2**20,) * 2)
+try:
+    nr.update(params, grads, state, rule=nr.SGD(0.1), penalty=penalty, num_threads=64)
+except (RuntimeError, MemoryError):
+    assert state["step"] == 0 and all((w == 1).all() for w in params.values())
+    print("refused")
+"""
+
+
+def test_an_update_whose_threads_cannot_be_made_changes_nothing() -> None:
+    """The columns alone would not want any: their step must not come before the refusal."""
+    assert run_python("-c", NO_THREADS_FOR_AN_UPDATE) == "refused\n"
+
+
 def test_threads_that_cannot_be_made() -> None:
     """An error or fewer threads, but no call waits for a thread that is not there."""
     run_python("-c", NO_MORE_THREADS, timeout=20)
 
 
 DAEMON = """
-import threading, time
+import sys, threading, time
 import numpy as np
 import normrnn as nr
 
-params, x = nr.init_params("lstm", 64, 256), np.ones((50, 8, 64), np.float32)
+params, x = nr.init_params("lstm", 64, 256), np.ones((int(sys.argv[1]), 8, 64), np.float32)
 inside = threading.Event()
 
 def work():
@@ -334,14 +357,38 @@ def work():
 
 threading.Thread(target=work, daemon=True).start()
 inside.wait()
-time.sleep(0.05)
+end = time.perf_counter() + float(sys.argv[2])
+while time.perf_counter() < end:  # in Python, so that the thread has to ask for the GIL
+    pass
 """
 
 
 def test_python_ends_while_a_daemon_thread_is_in_a_call() -> None:
-    """Python ends threads that ask for the GIL then, and no destructor may be the one to ask."""
-    for _ in range(3):
-        run_python("-c", DAEMON)
+    """Python ends threads that ask for the GIL then, and nothing of ours may unwind."""
+    for steps, pause in ((50, 0.05), (50, 0.07), (1, 0.05), (1, 0.051), (1, 0.052), (1, 0.053)):
+        run_python("-c", DAEMON, str(steps), str(pause))
+
+
+LAST_CALLS = """
+import numpy as np
+import normrnn as nr
+
+class Model:
+    def __init__(self):  # globals may be gone by the time
+        self.forward, self.params = nr.forward, nr.init_params("gru", 3, 5)
+        self.x = np.ones((4, 2, 3), np.float32)
+        self.forward("gru", self.x, self.params)
+
+    def __del__(self):
+        print(self.forward("gru", self.x, self.params, need_grad=False).y.shape)
+
+model = Model()
+"""
+
+
+def test_calls_while_python_ends() -> None:
+    """The thread that ends it still runs destructors, which may use the core."""
+    assert run_python("-c", LAST_CALLS) == "(4, 2, 5)\n"
 
 
 FORKED = """

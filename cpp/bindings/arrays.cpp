@@ -1,5 +1,8 @@
 #include "arrays.h"
 
+#include <cxxabi.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <memory>
 #include <new>
@@ -197,11 +200,15 @@ int count_in(const std::string& name, const py::handle& object, const std::strin
   return int(count);
 }
 
-bool finalizing() {
-#if PY_VERSION_HEX >= 0x030d0000
-  return Py_IsFinalizing();
+void restore_gil(PyThreadState* state) {
+#ifdef __GLIBCXX__
+  try {
+    PyEval_RestoreThread(state);
+  } catch (const abi::__forced_unwind&) {
+    for (;;) pause();
+  }
 #else
-  return _Py_IsFinalizing();
+  PyEval_RestoreThread(state);
 #endif
 }
 

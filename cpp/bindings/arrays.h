@@ -5,8 +5,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include <unistd.h>
-
+#include <exception>
 #include <optional>
 #include <string>
 #include <vector>
@@ -91,24 +90,25 @@ int count_in(const std::string& name, const py::handle& object, const std::strin
 uint64_t seed_in(const std::string& name, const py::handle& object);
 int threads_of(const py::handle& num_threads);  // None: nr.get_num_threads()
 
-// Whether Python is shutting down. It then ends every thread that asks for the GIL, which takes the
-// process along where that is in a destructor.
-bool finalizing();
-
-// Holds a thread back from asking, as Python 3.14 itself does.
-struct StayWhenFinalizing {
-  ~StayWhenFinalizing() {
-    while (finalizing()) pause();
-  }
-};
+// Takes the GIL back. When Python shuts down it ends a thread that asks for it, by unwinding its
+// stack, in which destructors would touch objects without the GIL: such a thread sleeps instead, as
+// in Python 3.14. So this is no destructor, out of which nothing may unwind.
+void restore_gil(PyThreadState* state);
 
 // Runs the core without the GIL; an interrupt becomes the Python exception that is already set.
 template <class F>
 void without_gil(F&& f) {
+  PyThreadState* const state = PyEval_SaveThread();
+  std::exception_ptr thrown;
   try {
-    py::gil_scoped_release release;
-    const StayWhenFinalizing stay;
     f();
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  restore_gil(state);
+  if (!thrown) return;
+  try {
+    std::rethrow_exception(thrown);
   } catch (const Interrupted&) {
     throw py::error_already_set();
   }

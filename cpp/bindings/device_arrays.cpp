@@ -57,17 +57,19 @@ py::dtype DeviceArray::dtype() const {
 
 void DeviceArray::from_host(const py::array& array) {
   const void* from = array.data();
-  py::gil_scoped_release release;
-  if (nbytes()) cuda::copy(data(), from, nbytes(), stream());
-  cuda::synchronize(stream());  // of page-locked memory the copy is still under way
+  without_gil([&] {
+    if (nbytes()) cuda::copy(data(), from, nbytes(), stream());
+    cuda::synchronize(stream());  // of page-locked memory the copy is still under way
+  });
 }
 
 py::array DeviceArray::to_host() const {
   py::array array = make_bytes(dtype(), dims_);
   void* to = array.mutable_data();
-  py::gil_scoped_release release;
-  if (nbytes()) cuda::copy(to, data(), nbytes(), stream());
-  cuda::synchronize(stream());
+  without_gil([&] {
+    if (nbytes()) cuda::copy(to, data(), nbytes(), stream());
+    cuda::synchronize(stream());
+  });
   return array;
 }
 

@@ -1,5 +1,8 @@
 // What is built, what is in use, threads, and the check for Ctrl-C.
+#include <pthread.h>
 #include <pybind11/stl.h>
+
+#include <atomic>
 
 #include "arrays.h"
 #include "cpu/dispatch.h"
@@ -15,9 +18,20 @@ extern "C" __attribute__((visibility("default"), used)) const char normrnn_core 
 namespace normrnn::bindings {
 namespace {
 
-// Python runs signal handlers on its main thread only; elsewhere this is a no-op.
+bool finalizing() {
+#if PY_VERSION_HEX >= 0x030d0000
+  return Py_IsFinalizing();
+#else
+  return _Py_IsFinalizing();
+#endif
+}
+
+// Python runs signal handlers on its main thread only. The others need not wait for the GIL.
+std::atomic<unsigned long> main_thread{0};
+
 bool interrupted() {
-  if (finalizing()) return true;
+  if (PyThread_get_thread_ident() != main_thread.load(std::memory_order_relaxed)) return false;
+  if (finalizing()) return false;
   py::gil_scoped_acquire gil;
   return PyErr_CheckSignals() != 0;
 }
@@ -40,6 +54,10 @@ py::dict config() {
 }  // namespace
 
 void register_config(py::module_& m) {
+  const py::object main = py::module_::import("threading").attr("main_thread")();
+  main_thread = main.attr("ident").cast<unsigned long>();
+  // In a child process the thread that called fork() is the main one.
+  pthread_atfork(nullptr, nullptr, [] { main_thread = PyThread_get_thread_ident(); });
   set_interrupt_check(interrupted);
   m.def("config", config);
   m.def("get_num_threads", num_threads);

@@ -64,16 +64,14 @@ void register_cuda(py::module_& m) {
       "synchronize",
       [](int device, const py::object& stream) {
         const cuda::Stream on = stream_on(device, stream);
-        py::gil_scoped_release release;
-        cuda::synchronize(on);
+        without_gil([&] { cuda::synchronize(on); });
       },
       py::arg("device"), py::arg("stream"));
   m.def(
       "release_memory",
       [](int device) {
         const cuda::Stream on = stream_on(device, py::none());
-        py::gil_scoped_release release;  // it waits for the device
-        cuda::release_memory(on.device);
+        without_gil([&] { cuda::release_memory(on.device); });  // it waits for the device
       },
       py::arg("device"));
   m.def("device_from_host", from_host, py::arg("name"), py::arg("array"), py::arg("device"),

@@ -51,19 +51,23 @@ py::tuple softmax_of(const Problem& p, const py::object& logits_object,
   const py::array target = input<int64_t>("target", target_object, p.row_dims);
   const auto mask = input_if_any<bool>("mask", mask_object, p.row_dims);
   const bool* mask_data = data_if_any<bool>(mask);
+  // Copied, for others may write to the caller's without the GIL.
+  std::vector<int64_t> labels(size_t(p.rows), -1);
   for (int64_t r = 0; r < p.rows; ++r) {
+    if (mask_data && !mask_data[r]) continue;
     const int64_t label = data<int64_t>(target)[r];
-    if ((!mask_data || mask_data[r]) && (label < 0 || label >= p.columns)) {
+    if (label < 0 || label >= p.columns) {
       refuse_value("target", "classes from 0 to " + std::to_string(p.columns - 1),
                    std::to_string(label) + " at flat index " + std::to_string(r));
     }
+    labels[size_t(r)] = label;
   }
   py::array_t<T> d_logits = make<T>(p.dims);
   T* out = d_logits.mutable_data();
   double sum = 0;
   without_gil([&] {
-    sum = softmax_cross_entropy<T>(data<T>(logits), data<int64_t>(target), mask_data, p.rows,
-                                   p.columns, T(scale), out, threads);
+    sum = softmax_cross_entropy<T>(data<T>(logits), labels.data(), p.rows, p.columns, T(scale), out,
+                                   threads);
   });
   return py::make_tuple(sum, d_logits);
 }

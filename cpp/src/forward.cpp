@@ -165,10 +165,15 @@ void prepare(const ForwardCall<T>& call, Tape<T>& tape, int layer, int d, Direct
   }
   if (last) {
     op.y = {call.y + d * shape.hidden, shape.directions * shape.hidden, schedule.slots()};
-  } else if (op.masks.output.bits) {
+    return;
+  }
+  if (op.masks.output.bits) {
     own.output = Buffer<T>(product(schedule.rows(), op.state_ld));
     op.y = {own.output.get(), op.state_ld, nullptr};
-    if constexpr (!kSame) {
+  }
+  if constexpr (!kSame) {
+    // What the layer above reads, where that is not what this one's own product does.
+    if (op.masks.output.bits || op.masks.state.bits) {
       own.output_pairs = Buffer<E>(product(schedule.rows(), op.h_ld));
       op.y_operands = own.output_pairs.get();
     }

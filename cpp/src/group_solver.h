@@ -29,6 +29,10 @@ struct GroupTotals {
     return {before.data(), after.data(), nullptr, nullptr, first.data()};
   }
 
+  void clear() {
+    for (auto* sums : {&before, &after, &first, &second}) std::fill(sums->begin(), sums->end(), 0);
+  }
+
   // Adds those of other groups, which are these from `at` on.
   void add(const GroupTotals& other, int64_t at) {
     for (size_t i = 0; i < other.before.size(); ++i) {
@@ -97,21 +101,24 @@ class GroupSolver {
         sums.param_squares += size * size;
         continue;
       }
-      sums.update_squares += f * f * totals.first[i];
+      double changed = f * f * totals.first[i];
       if (less != 0) {  // else what is large may be infinite
-        sums.update_squares += 2 * f * less * totals.second[i] + less * less * totals.before[i];
+        changed += 2 * f * less * totals.second[i] + less * less * totals.before[i];
       }
+      // Where the factor takes the step back, rounding is what is left.
+      sums.update_squares += changed < 0 ? 0 : changed;
       sums.param_squares += f * f * totals.after[i];
     }
   }
 
-  // Where Newton's method begins. A group without strength has root 1: it stays as it is.
+  // Where Newton's method begins. A group without strength, or with one that is 0 in T, has root 1:
+  // it stays as it is.
   void start() {
     strength_.assign(given_, given_ + count());
     root_.assign(factor_.size(), T(1));
     exact_.assign(factor_.size(), 0.0);
     for (int64_t i = 0; i < count(); ++i) {
-      if (!(given_[i] > 0)) continue;
+      if (!(strength_[size_t(i)] > 0)) continue;
       const double size = norm_after(i);
       double shrinkage = given_[i] * totals.first[size_t(i)] / totals.after[size_t(i)];
       if (!std::isfinite(shrinkage)) shrinkage = 0;  // of zeros, or too large to be summed

@@ -48,14 +48,14 @@ double element_loss(ElementLoss kind, const T* y, const T* target, const bool* m
 }
 
 template <class T>
-double softmax_cross_entropy(const T* logits, const int64_t* target, const bool* mask, int64_t rows,
-                             int64_t classes, T scale, T* d_logits, int threads) {
+double softmax_cross_entropy(const T* logits, const int64_t* target, int64_t rows, int64_t classes,
+                             T scale, T* d_logits, int threads) {
   const cpu::Kernels<T>& kernel = kernels<T>();
   return sum_chunks(rows, classes, threads, [&](int64_t begin, int64_t end) {
     double sum = 0;
     for (int64_t r = begin; r < end; ++r) {
       T* row = d_logits + r * classes;
-      if (!mask || mask[r]) {
+      if (target[r] >= 0) {
         sum += kernel.softmax(logits + r * classes, target[r], scale, classes, row);
       } else {
         std::fill_n(row, classes, T(0));
@@ -68,8 +68,7 @@ double softmax_cross_entropy(const T* logits, const int64_t* target, const bool*
 #define NORMRNN_INSTANTIATE(T)                                                                    \
   template double element_loss(ElementLoss, const T*, const T*, const bool*, int64_t, int64_t, T, \
                                T*, int);                                                          \
-  template double softmax_cross_entropy(const T*, const int64_t*, const bool*, int64_t, int64_t,  \
-                                        T, T*, int);
+  template double softmax_cross_entropy(const T*, const int64_t*, int64_t, int64_t, T, T*, int);
 NORMRNN_INSTANTIATE(float)
 NORMRNN_INSTANTIATE(double)
 #undef NORMRNN_INSTANTIATE

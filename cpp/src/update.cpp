@@ -97,7 +97,8 @@ class Update {
 
   UpdateResult run() {
     UpdateResult result{};
-    // All that may refuse comes before anything is changed.
+    // All that may refuse comes before anything is changed: a look at the gradients, threads that
+    // cannot be started, and memory that is not there, but for what a block of rows takes.
     const bool clips =
         by_rows_ || std::isfinite(call_.clip_norm) || std::isfinite(call_.clip_value);
     const bool look_first = call_.check_finite || clips;
@@ -110,10 +111,11 @@ class Update {
     scale_ = {call_.rule_scalar, T(result.clip_scale), T(call_.clip_value), sum_gradients,
               bytes > kCached * call_.threads ? kAhead : 0};
 
-    cpu::UpdateSums total = groups_across_rows();
     std::vector<cpu::UpdateSums> sums(blocks_.size());
-    for_blocks(blocks_, call_.threads, (3 + 2 * slots) * size_,
-               [&](size_t i) { step(blocks_[i], sums[i]); });
+    const double work = (3 + 2 * slots) * size_;
+    prepare_team(workers_for_additions(int64_t(work), call_.threads));
+    cpu::UpdateSums total = groups_across_rows();
+    for_blocks(blocks_, call_.threads, work, [&](size_t i) { step(blocks_[i], sums[i]); });
     for (const cpu::UpdateSums& s : sums) add(s, total);
     result.penalty = total.penalty;
     if (!look_first) result.grad_norm = std::sqrt(total.grad_squares);
@@ -182,27 +184,31 @@ class Update {
     kept_.resize(call_.tensors.size());
     for (size_t i = 0; i < call_.tensors.size(); ++i) {
       const UpdateTensor<T>& at = call_.tensors[i];
-      if (!across_rows(at) || at.size == 0) continue;
+      if (at.size == 0) continue;
+      const bool keeps = across_rows(at) || at.columns > kRowBlock;
+      if (keeps && is_prox(at) && needs_roots(at)) kept_[i] = Kept(at.size);
+      if (!across_rows(at)) continue;
       auto& solver = solver_of(at);
       if (!solver) {
         solver = std::make_unique<Solver>(kGroupKinds[at.group], call_.group_strength.data(),
                                           int64_t(call_.group_strength.size()));
       }
-      if (is_prox(at) && needs_roots(at)) kept_[i] = Kept(at.size);
       // Few enough blocks that their sums take less room than the weights.
       const int64_t rows = std::max(std::max<int64_t>(1, kBlock / at.columns), (at.rows + 15) / 16);
       add_blocks(is_prox(at) ? of_prox : of_gradient, int(i), at.rows, rows);
     }
-    sum_up(of_gradient, [&](size_t i, GroupTotals& to) {
+    Parts gradient_parts = parts_of(of_gradient), prox_parts = parts_of(of_prox);
+    sum_up(of_gradient, gradient_parts, [&](size_t i, GroupTotals& to) {
       const Block& block = of_gradient[i];
       const UpdateTensor<T>& at = call_.tensors[size_t(block.tensor)];
       kernel_.group_squares(at.w, rows_of(block), T(1), to.before.data());
     });
     measure_large(of_gradient, &GroupTotals::before, &Solver::scaled_before);
-    // From here on weights change.
     std::vector<cpu::UpdateSums> sums(of_prox.size());
     std::vector<T> step_size(of_prox.size());
-    sum_up(of_prox, [&](size_t i, GroupTotals& to) {
+    prepare_team(workers_for_additions(int64_t(of_prox.size()) * kBlock, call_.threads));
+    // From here on weights change.
+    sum_up(of_prox, prox_parts, [&](size_t i, GroupTotals& to) {
       step_size[i] = take_step(of_prox[i], to, keep_of(of_prox[i]), sums[i]);
     });
     measure_large(of_prox, &GroupTotals::after, &Solver::scaled_after);
@@ -218,7 +224,8 @@ class Update {
         solver.add_norms(total);
       } else {
         find_roots(solver, [&] {
-          sum_up(of_prox, [&](size_t j, GroupTotals& to) {
+          sum_up(of_prox, prox_parts, [&](size_t j, GroupTotals& to) {
+            to.clear();
             const UpdateTensor<T>& at = call_.tensors[size_t(of_prox[j].tensor)];
             if (solver_of(at).get() != &solver) return;
             add_root_sums(of_prox[j], solver, at.first_group, keep_of(of_prox[j]), to);
@@ -229,20 +236,26 @@ class Update {
     return total;
   }
 
-  // f(i, totals of its own) for all blocks, added up in order in the solvers of their tensors.
+  // What each block sums up to.
+  using Parts = std::vector<GroupTotals>;
+  Parts parts_of(const std::vector<Block>& blocks) const {
+    Parts parts;
+    parts.reserve(blocks.size());
+    for (const Block& block : blocks) {
+      const UpdateTensor<T>& at = call_.tensors[size_t(block.tensor)];
+      parts.emplace_back(at.axis == GroupAxis::kWhole ? 1 : at.columns);
+    }
+    return parts;
+  }
+
+  // f(i, the i-th part) for all blocks, added up in order in the solvers of their tensors.
   template <class F>
-  void sum_up(const std::vector<Block>& blocks, F&& f) {
-    std::vector<std::unique_ptr<GroupTotals>> parts(blocks.size());
+  void sum_up(const std::vector<Block>& blocks, Parts& parts, F&& f) {
     parallel_for(call_.threads, int64_t(blocks.size()), int64_t(blocks.size()) * kBlock,
-                 [&](int64_t i) {
-                   const UpdateTensor<T>& at = call_.tensors[size_t(blocks[size_t(i)].tensor)];
-                   parts[size_t(i)] =
-                       std::make_unique<GroupTotals>(at.axis == GroupAxis::kWhole ? 1 : at.columns);
-                   f(size_t(i), *parts[size_t(i)]);
-                 });
+                 [&](int64_t i) { f(size_t(i), parts[size_t(i)]); });
     for (size_t i = 0; i < blocks.size(); ++i) {
       const UpdateTensor<T>& at = call_.tensors[size_t(blocks[i].tensor)];
-      solver_of(at)->totals.add(*parts[i], at.first_group);
+      solver_of(at)->totals.add(parts[i], at.first_group);
     }
   }
 
@@ -387,20 +400,24 @@ class Update {
                                     block.end - block.begin);
   }
 
-  void step_and_prox(const Block& block, cpu::UpdateSums& sums) const {
+  void step_and_prox(const Block& block, cpu::UpdateSums& sums) {
     const UpdateTensor<T>& at = call_.tensors[size_t(block.tensor)];
     const auto solver = solver_of_rows(block);
-    Kept kept;
-    if (needs_roots(at)) kept = Kept((block.end - block.begin) * at.columns);
-    const T step_size = take_step(block, solver->totals, kept.from(0), sums);
+    Kept own;
+    cpu::StepKeep<T> kept = keep_of(block);
+    if (needs_roots(at) && !kept.w) {
+      own = Kept((block.end - block.begin) * at.columns);
+      kept = own.from(0);
+    }
+    const T step_size = take_step(block, solver->totals, kept, sums);
     measure_large(block, *solver, 0, &GroupTotals::after, &Solver::scaled_after);
     if (needs_roots(at)) {
-      find_roots(*solver, [&] { add_root_sums(block, *solver, 0, kept.from(0), solver->totals); });
+      find_roots(*solver, [&] { add_root_sums(block, *solver, 0, kept, solver->totals); });
     } else {
       solver->take_factor(double(step_size));
       solver->add_norms(sums);
     }
-    take_prox(block, *solver, 0, kept.from(0), sums);
+    take_prox(block, *solver, 0, kept, sums);
     sums.penalty += solver->value();
   }
 

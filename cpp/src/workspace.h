@@ -83,18 +83,22 @@ inline int workers_for(int64_t work, int threads) {
   return work < kWorthATeam ? 1 : threads;
 }
 
+inline int workers_for_additions(int64_t work, int threads) {
+  constexpr int64_t kWorthATeam = 1 << 16;  // some 5 us, what it takes to wake one
+  return work < kWorthATeam ? 1 : threads;
+}
+
 // f(i) for i in [0, count), exact and in one go, on as many workers as `work` additions are worth.
 // Each has a range of its own, the same in every call, for what it reads may still be in its cache,
 // and goes on with the others' when that is done. Where f throws, the others end what they do, and
 // the exception comes out of this call.
 template <class F>
 void parallel_for(int threads, int64_t count, int64_t work, F&& f) {
-  constexpr int64_t kWorthATeam = 1 << 16;  // some 5 us, what it takes to wake one
   constexpr int kMostRanges = 32;
   struct alignas(64) Range {
     std::atomic<int64_t> next;
   };
-  const int workers = work < kWorthATeam ? 1 : threads;
+  const int workers = workers_for_additions(work, threads);
   const int ranges = workers < kMostRanges ? workers : kMostRanges;
   Range range[kMostRanges];
   for (int r = 0; r < ranges; ++r) range[r].next = count * r / ranges;

@@ -46,6 +46,9 @@ void tests() {
   CHECK((shares_of(alike, {1.25, 0.75}) == std::vector<int64_t>{0, 40, 64}));
   CHECK((shares_of(alike, {1.02, 0.98}) == std::vector<int64_t>{0, 32, 64}));  // hardly better
   CHECK((shares_of({1, 1, 1, 1}, {1.2, 0.8}) == std::vector<int64_t>{0, 2, 4}));
+  // However slow, a worker has work, or its speed would not be known any more.
+  const std::vector<int64_t> begin = shares_of(std::vector<int64_t>(8, 1), {1, 4, 1, 1, 0.25, 1});
+  for (size_t w = 0; w + 1 < begin.size(); ++w) CHECK(begin[w] < begin[w + 1]);
 
   CHECK((worker_speeds(2) == std::vector<double>{1, 1}));
   note(100, 3, 2);

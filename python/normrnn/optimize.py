@@ -221,7 +221,7 @@ def update(
     if clip_ratio is not None:
         _refuse_split_vectors(plan, params)
     matrices = MatrixTerms(plan.pieces, params, rule, state) if plan.of_matrices else None
-    sums = _core.update(
+    arguments = (
         params,
         grads,
         [state[slot] for slot in rule.slots],
@@ -239,8 +239,9 @@ def update(
         num_threads,
         state,
     )
-    info = UpdateInfo(*sums)
-    return matrices.finish(info) if matrices else info
+    if matrices:
+        return matrices.finish(lambda: UpdateInfo(*_core.update(*arguments)))
+    return UpdateInfo(*_core.update(*arguments))
 
 
 def _other_than_numpy(arrays: Mapping[str, Any]) -> str | None:

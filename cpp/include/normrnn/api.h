@@ -145,15 +145,15 @@ template <class T>
 void head_backward(const HeadShape& shape, const T* h, const T* w, const T* dy, T* dh, T* dw, T* db,
                    int threads);
 
-// Losses: the sum over counted elements, and its derivative times scale. A row whose mask is 0 is
-// not counted and gets derivative 0.
+// Losses: the sum over counted elements, and its derivative times scale. A row whose mask is 0, or
+// whose class is -1, is not counted and gets derivative 0.
 enum class ElementLoss : int { kSquaredError, kSigmoidCrossEntropy };
 template <class T>
 double element_loss(ElementLoss kind, const T* y, const T* target, const bool* mask, int64_t rows,
                     int64_t columns, T scale, T* dy, int threads);
 template <class T>
-double softmax_cross_entropy(const T* logits, const int64_t* target, const bool* mask, int64_t rows,
-                             int64_t classes, T scale, T* d_logits, int threads);
+double softmax_cross_entropy(const T* logits, const int64_t* target, int64_t rows, int64_t classes,
+                             T scale, T* d_logits, int threads);
 
 // The regularised update, in place over all tensors.
 template <class T>

@@ -42,9 +42,11 @@ class Registers {
     if (rows_) asm volatile("tilerelease");
   }
 
+  // To be called for each tile: between two of them the interrupt check may have run.
   NORMRNN_INLINE void set_rows(int64_t rows) {
-    if (rows == rows_) return;
+    if (rows == rows_ && checks_ == interrupt_checks()) return;
     rows_ = rows;
+    checks_ = interrupt_checks();
     struct {
       uint8_t palette = 1, start_row = 0, reserved[14] = {};
       uint16_t row_bytes[16] = {};
@@ -62,6 +64,7 @@ class Registers {
 
  private:
   int64_t rows_ = 0;
+  unsigned checks_ = 0;
 };
 
 // f(number) for the numbers [0, kCount), each a constant.

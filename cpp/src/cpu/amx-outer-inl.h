@@ -153,7 +153,7 @@ class MatrixOuter {
     Halves a[kRows / matrix_unit::kRows], b[kDenseSets];
   };
 
-  explicit MatrixOuter(Memory& memory) : memory_(memory) { registers_.set_rows(kHigh); }
+  explicit MatrixOuter(Memory& memory) : memory_(memory) {}
 
   void take_left(const float* a, int64_t ld, int64_t depth, int64_t count, int64_t) {
     depth_ = depth;
@@ -163,6 +163,7 @@ class MatrixOuter {
 
   void multiply(const Outer<float>& op, int64_t i, int64_t panel, float* c) {
     const int64_t first = panel * kDenseWidth<float>;
+    registers_.set_rows(kHigh);
     for (int v = 0; v < kDenseSets; ++v) {
       split_b(op, i, depth_, first + v * kLanes<float>, memory_.b[v]);
     }

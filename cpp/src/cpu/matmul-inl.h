@@ -35,7 +35,7 @@ bool matmul_tiles(const MatMul<T, E>& op, Range rows, Range panels, Worker& work
       for (int64_t m = 0; m < count; ++m) {
         T* c = op.c.data + (op.c.slot ? op.c.slot[r + m] : r + m) * op.c.ld + first;
         for (int v = 0; v < kDenseSets; ++v) {
-          const int n = int(op.columns - first) - v * kLanes<T>;
+          const int n = int(min_of(kLanes<T>, op.columns - first - v * kLanes<T>));
           const T* at = tile + (j * count + m) * kW + v * kLanes<T>;
           if (n > 0) store_n(c + v * kLanes<T>, load(at), n);
         }

@@ -10,10 +10,10 @@
 namespace normrnn {
 namespace {
 
-constexpr double kWeight = 0.1;             // of what is new: some calls are disturbed
-constexpr double kLeast = 0.25, kMost = 4;  // no worker is left without work, nor with all of it
-constexpr double kShortest = 1e5;           // nanoseconds; less says little
-constexpr double kWorthIt = 0.97;           // of the time that even shares take
+constexpr double kWeight = 0.1;  // of what is new: some calls are disturbed
+constexpr double kLeast = 0.25, kMost = 4;
+constexpr double kShortest = 1e5;  // nanoseconds; less says little
+constexpr double kWorthIt = 0.97;  // of the time that even shares take
 
 std::array<std::atomic<float>, kMaxThreads> known{};  // speeds less 1
 
@@ -21,6 +21,8 @@ double sum(const std::vector<int64_t>& work, int64_t begin, int64_t end) {
   return double(std::accumulate(work.begin() + begin, work.begin() + end, int64_t{0}));
 }
 
+// Where there is enough for all, nobody is left without an item: of such a worker no speed would be
+// known any more.
 std::vector<int64_t> in_proportion(const std::vector<int64_t>& work,
                                    const std::vector<double>& speeds) {
   std::vector<int64_t> begin(speeds.size() + 1, int64_t(work.size()));
@@ -28,10 +30,15 @@ std::vector<int64_t> in_proportion(const std::vector<int64_t>& work,
   const double total = sum(work, 0, int64_t(work.size()));
   const double all = std::accumulate(speeds.begin(), speeds.end(), 0.0);
   double done = 0, wanted = 0;
+  const bool enough = work.size() >= speeds.size();
   size_t i = 0;
   for (size_t w = 0; w + 1 < speeds.size(); ++w) {
     wanted += total * speeds[w] / all;
-    for (; i < work.size() && done + double(work[i]) / 2 <= wanted; ++i) done += double(work[i]);
+    const size_t least = enough ? i + 1 : i;
+    const size_t most = enough ? work.size() - (speeds.size() - 1 - w) : work.size();
+    for (; i < most && (i < least || done + double(work[i]) / 2 <= wanted); ++i) {
+      done += double(work[i]);
+    }
     begin[w + 1] = int64_t(i);
   }
   return begin;

@@ -54,6 +54,7 @@ int cpus() {
 }
 
 InterruptCheck interrupt_check = nullptr;
+thread_local unsigned checks = 0;
 std::atomic<SteadyClock::rep> crowded_until{0};
 
 void note_crowd() {
@@ -137,6 +138,7 @@ struct Job {
     if (now - last_check < kInterruptPeriod) return;
     last_check = now;
     const ModeGuard mode(caller_mode);
+    ++checks;
     if (interrupt_check()) cancel.store(true, std::memory_order_relaxed);
   }
 
@@ -242,7 +244,7 @@ class Pool {
   bool try_run(Job& job) {
     std::unique_lock<std::mutex> owner(busy_, std::try_to_lock);
     if (!owner) return false;
-    grow(job.size - 1);
+    grow(job.size);
     for (int i = 0; i < job.size - 1; ++i) {
       seats_[i]->job.store(&job, std::memory_order_release);
       seats_[i]->job.notify_one();
@@ -259,6 +261,12 @@ class Pool {
     return true;
   }
 
+  // The same, of starting its threads.
+  void try_grow(int workers) {
+    std::unique_lock<std::mutex> owner(busy_, std::try_to_lock);
+    if (owner) grow(workers);
+  }
+
  private:
   // A job is offered here, and taken by putting taken() in its place; then nobody may withdraw it.
   struct alignas(64) Seat {
@@ -269,8 +277,8 @@ class Pool {
     return &mark;
   }
 
-  void grow(int count) {
-    while (int(seats_.size()) < count) {
+  void grow(int workers) {
+    while (int(seats_.size()) < workers - 1) {
       auto seat = std::make_unique<Seat>();
       seats_.reserve(seats_.size() + 1);  // from here to push_back nothing may throw but the thread
       const BlockSignals blocked;         // which the new thread inherits
@@ -340,6 +348,7 @@ bool crowded() {
 }
 
 void set_interrupt_check(InterruptCheck check) { interrupt_check = check; }
+unsigned interrupt_checks() { return checks; }
 
 bool run_team(int workers, Task task, void* context, TaskKind kind) {
   Job job{task, context, std::max(1, workers), kind, get_mode(), SteadyClock::now(), {}, {},
@@ -349,6 +358,10 @@ bool run_team(int workers, Task task, void* context, TaskKind kind) {
     job.run(0);
   }
   return !job.cancel.load(std::memory_order_relaxed);
+}
+
+void prepare_team(int workers) {
+  if (workers > 1) the_pool().try_grow(workers);
 }
 
 int default_threads() {

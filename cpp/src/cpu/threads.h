@@ -52,6 +52,8 @@ using Task = void (*)(void* context, Worker& worker);
 // Asks whether the user wants the call to end (Ctrl-C). Called on the calling thread only.
 using InterruptCheck = bool (*)();
 void set_interrupt_check(InterruptCheck check);
+// How often this thread was asked. What runs then may use the CPU's tile registers for itself.
+unsigned interrupt_checks();
 
 // kCompute: may take long, so it can be interrupted, and denormal numbers count as zero inside the
 // task (the caller's floating-point mode comes back after). kExact: neither, and short: when the
@@ -61,6 +63,9 @@ enum class TaskKind { kCompute, kExact };
 
 // Runs task on up to `workers` workers, the caller among them; false if it was cancelled.
 bool run_team(int workers, Task task, void* context, TaskKind kind);
+
+// Starts the threads of such a team, unless another caller has the pool: what can fail of run_team.
+void prepare_team(int workers);
 
 // Whether barriers had to wait for workers that were not running, a short while ago: the CPUs are
 // shared with others, and a barrier may cost a time slice.

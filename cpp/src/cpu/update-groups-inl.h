@@ -228,7 +228,9 @@ void scale_by_roots(T* w, const StepKeep<T>& kept, const GroupRows& rows, const 
           const Vec<T> own = entries(rows, root, entry, b.lanes);
           const Vec<T> part = splat(T(1)) / (own + entries(rows, strength, entry, b.lanes) *
                                                        load_n(kept.step_size + i - begin, b.lanes));
-          const Vec<T> next = first_lanes<T>(load_n(w + i, b.lanes) * (own * part), b.lanes);
+          // A root of 0 is a group at 0, also where strength and step size have a product of 0.
+          const Vec<T> factor = own > 0 ? own * part : Vec<T>{};
+          const Vec<T> next = first_lanes<T>(load_n(w + i, b.lanes) * factor, b.lanes);
           old[j] = load_n(kept.w + i - begin, b.lanes);
           store_n(w + i, next, b.lanes);
           sums.after += next * next;

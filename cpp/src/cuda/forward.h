@@ -191,14 +191,17 @@ struct ForwardPass {
       op.y = call_.y + d * hidden;
       op.y_ld = shape_.directions * hidden;
       op.y_slot = packed_.slot;
-    } else if (op.masks.output.bits) {
+      return;
+    }
+    if (op.masks.output.bits) {
       own.output = memory<T>(queue_, "outputs", rows_, hidden);
       op.y = own.output.get();
       op.y_ld = hidden;
-      if (is_short(operand_)) {
-        own.output_operands = memory<uint16_t>(queue_, "outputs", rows_, hidden);
-        op.y_operands = own.output_operands.get();
-      }
+    }
+    // What the layer above reads, where that is not what this one's own product does.
+    if (is_short(operand_) && (op.masks.output.bits || op.masks.state.bits)) {
+      own.output_operands = memory<uint16_t>(queue_, "outputs", rows_, hidden);
+      op.y_operands = own.output_operands.get();
     }
   }
 

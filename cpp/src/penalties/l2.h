@@ -16,8 +16,8 @@ struct L2 {
   }
   template <class V>
   NORMRNN_FN static V prox(V w, V center, V step, const V* scalar) {
-    const V pull = 2 * step * scalar[0];
-    return (w + pull * center) / (1 + pull);
+    const V left = 1 / (1 + 2 * step * scalar[0]);  // 0 where the product is infinite
+    return left * w + (1 - left) * center;
   }
 };
 

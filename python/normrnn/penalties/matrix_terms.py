@@ -1,7 +1,7 @@
 """Penalties of whole matrices within one update."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
@@ -77,22 +77,34 @@ class MatrixTerms:
                 f"{type(self.rule).__name__}"
             )
 
-    def finish(self, info: UpdateInfo) -> UpdateInfo:
-        """Take the prox steps, keep what iterations start from, and return the sums with them.
+    def finish(self, core: Callable[[], UpdateInfo]) -> UpdateInfo:
+        """Take the core's step and then the prox steps, and keep what iterations start from.
 
         A matrix that the rule's step has made NaN or infinite has no prox, and stays so. Whatever
         is raised, as by a decomposition that does not converge, nothing has changed.
+
+        Parameters
+        ----------
+        core : callable
+            Takes the core's step, counts it in the state, and returns its sums.
+
+        Returns
+        -------
+        UpdateInfo
+            The sums with those of the matrices.
         """
+        step = self.state["step"]
         try:
-            info = self._prox_steps(info)
-        except BaseException:  # Ctrl-C, too
-            for array, before in self.before:
-                array[...] = before
-            self.state["step"] -= 1
+            info = self._prox_steps(core())
+            if any(self.vectors.values()):
+                self.state.setdefault("vectors", {}).update(self.vectors)
+            return info
+        except BaseException:  # Ctrl-C, too, which Python raises only when the core has returned
+            if self.after:  # else the core's step is all there is, and is taken or not
+                for array, before in self.before:
+                    array[...] = before
+                self.state["step"] = step
             raise
-        if any(self.vectors.values()):
-            self.state.setdefault("vectors", {}).update(self.vectors)
-        return info
 
     def _prox_steps(self, info: UpdateInfo) -> UpdateInfo:
         if not self.after and not self.value:

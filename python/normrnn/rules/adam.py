@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from normrnn._numbers import check_fields, fraction, non_negative, positive
 from normrnn.rules.base import Rule
 
+SMALLEST_EPS = 2.0**-126  # the smallest normal number of float32
+
 
 @dataclass(frozen=True)
 class Adam(Rule):
@@ -57,6 +59,8 @@ class Adam(Rule):
     def __post_init__(self) -> None:
         """Check the hyper-parameters."""
         check_fields(self, lr=non_negative, beta1=fraction, beta2=fraction, eps=positive)
+        if self.eps < SMALLEST_EPS:  # 1 / eps is infinite, and a weight without a gradient NaN
+            raise ValueError(f"eps: expected a number >= 2**-126, got {self.eps}")
 
     @property
     def kernel(self) -> str:
