@@ -21,6 +21,7 @@ struct FlagMemory {
   Interleaver* grid;
   std::vector<plan::Packet<Word>>* cells;  // [slots * words]
 
+  void begin() {}
   void store(int64_t place, plan::Packet<Word> packet) {
     plan::Packet<Word>* cell = &cells->at(size_t(place));
     grid->write(int64_t(reinterpret_cast<intptr_t>(cell)), [cell, packet] { *cell = packet; });

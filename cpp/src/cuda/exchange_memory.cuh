@@ -13,12 +13,11 @@ struct GlobalFlags {
   uint64_t* packets;  // [FlagPort::places(words)], zeros before the launch
   unsigned polls = 0;
 
-  // Some seconds of polling in vain between two puts: the grid is not resident, or a block has
-  // died.
+  // Some seconds of polling in vain for one step: the grid is not resident, or a block has died.
   static constexpr unsigned kMostPolls = 1u << 23;
 
+  __device__ void begin() { polls = 0; }
   __device__ void store(int64_t place, plan::Packet<Word> packet) {
-    polls = 0;
     const uint64_t both = uint64_t{packet.stamp} << 32 | packet.word;
     asm volatile("st.relaxed.gpu.global.b64 [%0], %1;" ::"l"(packets + place), "l"(both)
                  : "memory");

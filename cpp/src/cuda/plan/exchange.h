@@ -17,7 +17,7 @@
 // cluster's barrier (arrive.release, wait.acquire) says that they are there.
 //
 // Memory of a FlagPort:    using Word;  void store(place, Packet<Word>);  Packet<Word> load(place);
-//                          void pause();
+//                          void begin();  (a step's words are taken next)  void pause();
 // Memory of a BarrierPort: using Word;  void store(block, place, Word);  Word load(place);
 //                          int64_t blocks();  void arrive();  void wait();
 #pragma once
@@ -47,7 +47,7 @@ class FlagPort {
     memory_.store(place(step, index), Packet<Word>{word, uint32_t(step)});
   }
   NORMRNN_FN void commit(int64_t) {}
-  NORMRNN_FN void await(int64_t) {}
+  NORMRNN_FN void await(int64_t) { memory_.begin(); }
   NORMRNN_FN bool try_take(int64_t step, int64_t index, Word& word) {
     const Packet<Word> packet = memory_.load(place(step, index));
     word = packet.word;
