@@ -74,6 +74,11 @@ void register_cuda(py::module_& m) {
         without_gil([&] { cuda::release_memory(on.device); });  // it waits for the device
       },
       py::arg("device"));
+  // Launches of recorded graphs, and failures to record one.
+  m.def("graph_counts", [] {
+    const cuda::GraphCounts counts = cuda::graph_counts();
+    return py::make_tuple(counts.launches, counts.failures);
+  });
   m.def("device_from_host", from_host, py::arg("name"), py::arg("array"), py::arg("device"),
         py::arg("stream"), py::arg("stream_owner"));
   // Device (0 for an empty array, which has none), stream or None, shape, dtype.

@@ -49,6 +49,7 @@ void tests() {
   const int count = cuda::device_count();
   std::printf("CUDA %s, %d devices\n", cuda::is_built() ? "built" : "not built", count);
   CHECK(cuda::is_built() || count == 0);
+  CHECK(cuda::graph_counts().launches == 0 && cuda::graph_counts().failures == 0);
   if (count > 0) {
     CHECK(!cuda::device_name(0).empty());
     float host = 2;

@@ -82,6 +82,18 @@ void check_recordings() {
     for (int n = 0; n < 6; ++n) served += turns.use(n, 1024);
   }
   CHECK(turns.made == 4 && turns.gone.empty() && served == 4 * 8);
+  // What cannot be recorded is tried three times.
+  Cache broken(4096);
+  int tried = 0;
+  const auto fails = [&] {
+    if (!broken.recordings.worth_it(key_of(1), 1024)) return;
+    ++tried;
+    broken.recordings.failed(key_of(1));
+  };
+  for (int n = 0; n < 20; ++n) fails();
+  CHECK(tried == 3);
+  for (const int n : {2, 2, 2}) broken.use(n, 1024);
+  CHECK(broken.made == 1);
   // Small ones count, too.
   Cache small(4096);
   for (int n = 0; n < 100; ++n) small.use(n, 1), small.use(n, 1);

@@ -109,6 +109,13 @@ void synchronize(const Stream& stream);  // also throws what went wrong on it
 void wait(const Stream& stream, const Stream& before);
 int device_of(const void* memory);  // -1: not the memory of a device
 
+// Of this process until now, on all devices. The loops over time are recorded as graphs, unless
+// NORMRNN_CUDA_GRAPHS=0 is in the environment; what cannot be recorded is done call by call.
+struct GraphCounts {
+  int64_t launches = 0, failures = 0;  // of recorded graphs; to record one
+};
+GraphCounts graph_counts();
+
 // Gives what the pool of a device keeps back to the driver.
 void release_memory(int device);
 

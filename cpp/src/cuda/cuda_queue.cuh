@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <exception>
 
 #include "cuda/kernels.cuh"
 #include "cuda/workspace.h"
@@ -120,16 +119,15 @@ class CudaQueue {
   }
 
   // Recorded on a stream of our own, for the default stream cannot be, and launched on the
-  // caller's. See recordings.h for when.
+  // caller's. See recordings.h for when. What cannot be recorded is done call by call, where an
+  // error that is the body's own comes again.
   template <class Body>
   void repeatable(const device::Key& key, int64_t calls, Body&& body) {
     constexpr int64_t kFewCalls = 16;  // not worth a graph
-    if (calls < kFewCalls) return body(*this);
+    if (calls < kFewCalls || !graphs_wanted()) return body(*this);
     if (state_->launch(key)) return;
     if (!state_->worth_recording(key, calls)) return body(*this);
-    Owned<cudaGraph_t> graph = record(body);
-    if (!graph) return body(*this);
-    state_->keep(key, calls, std::move(graph));
+    if (!state_->keep(key, calls, record(body))) body(*this);
   }
 
  private:
@@ -138,34 +136,21 @@ class CudaQueue {
   }
   static void launched(const char* name) { check(cudaGetLastError(), "launch", name); }
 
-  // Null if somebody interfered: another thread that waits for the whole device meanwhile.
+  // Null where that failed: it may be that another thread waits for the whole device meanwhile.
   template <class Body>
   Owned<cudaGraph_t> record(Body&& body) {
-    CudaQueue recorder(*this);
-    recorder.recording_ = true;
-    recorder.lane_ = state_->recorder(0);
-    (void)state_->recorder(1), (void)state_->event(2), (void)state_->event(3);  // made before
-    const cudaStream_t stream = recorder.lane_.stream;
-    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
-    std::exception_ptr failed;
     try {
+      CudaQueue recorder(*this);
+      recorder.recording_ = true;
+      recorder.lane_ = state_->recorder(0);
+      (void)state_->recorder(1), (void)state_->event(2), (void)state_->event(3);  // made before
+      Capture capture(recorder.lane_.stream);
       body(recorder);
+      return capture.end();
     } catch (...) {
-      failed = std::current_exception();
-    }
-    cudaGraph_t made = nullptr;
-    const cudaError_t status = cudaStreamEndCapture(stream, &made);
-    Owned<cudaGraph_t> graph(made);
-    if (status == cudaErrorStreamCaptureInvalidated) {
       cudaGetLastError();
       return nullptr;
     }
-    if (failed) {
-      cudaGetLastError();
-      std::rethrow_exception(failed);
-    }
-    check(status, "cudaStreamEndCapture");
-    return graph;
   }
 
   std::shared_ptr<CudaArena> arena_;

@@ -15,7 +15,8 @@ namespace normrnn::cuda {
 // A recording costs more than what it records and pays from its second use on, so a body is
 // recorded when it comes a second time: a batch whose lengths never come again is not. And only if
 // it fits beside all that was used since it came first: of bodies that come in turns and are too
-// many, some then stay recorded, instead of each driving out the next.
+// many, some then stay recorded, instead of each driving out the next. One whose recording failed
+// a few times is left alone: once may have been another thread's doing.
 template <class Graph>
 class Recordings {
  public:
@@ -32,11 +33,20 @@ class Recordings {
   // Whether to record a body that is not kept. calls: how many there are in it.
   bool worth_it(const device::Key& key, int64_t calls) {
     const size_t hash = std::hash<std::string>()(key.bytes());
-    const Sighting before = std::exchange(seen_[hash % seen_.size()], {hash, ++now_});
-    if (before.time == 0 || before.hash != hash) return false;
+    Sighting& seen = seen_[hash % seen_.size()];
+    if (seen.hash != hash) seen = {hash};
+    const Sighting before = std::exchange(seen, {hash, ++now_, seen.failures});
+    if (before.time == 0 || before.failures >= kMostFailures) return false;
     int64_t room = most_;
     for (const auto& [name, one] : kept_) room -= one.used > before.time ? one.size : 0;
     return size_of(calls) <= room;
+  }
+
+  // Of a body that was worth it.
+  void failed(const device::Key& key) {
+    const size_t hash = std::hash<std::string>()(key.bytes());
+    Sighting& seen = seen_[hash % seen_.size()];
+    if (seen.hash == hash) ++seen.failures;
   }
 
   // Returns those that had to go: the ones that were not used for longest.
@@ -61,6 +71,7 @@ class Recordings {
 
  private:
   static constexpr int64_t kLeast = 256;  // calls that a recording counts as
+  static constexpr int kMostFailures = 3;
   struct Kept {
     Graph graph;
     int64_t size, used;
@@ -68,6 +79,7 @@ class Recordings {
   struct Sighting {
     size_t hash = 0;
     int64_t time = 0;  // 0: none
+    int failures = 0;  // to record it
   };
   static int64_t size_of(int64_t calls) { return std::max(calls, kLeast); }
 

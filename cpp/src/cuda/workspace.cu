@@ -1,7 +1,9 @@
 // Streams' states: memory, cuBLAS handles, graphs; and errors with names.
 #include "cuda/workspace.h"
 
+#include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <map>
 #include <thread>
 #include <tuple>
@@ -16,6 +18,8 @@ std::mutex states_lock;
 // The default stream of a thread has the same handle in all of them.
 using StreamKey = std::tuple<int, cudaStream_t, std::thread::id>;
 auto& states = *new std::map<StreamKey, std::shared_ptr<StreamState>>;
+
+std::atomic<int64_t> graph_launches{0}, graph_failures{0};
 
 std::string megabytes(size_t bytes) { return std::to_string((bytes + 999999) / 1000000) + " MB"; }
 
@@ -104,6 +108,40 @@ cudaMemPool_t pool_of(int device) {
   return pool;
 }
 
+Capture::Capture(cudaStream_t stream) : stream_(stream) {
+  // Relaxed: what other threads ask of CUDA is no business of this one.
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
+}
+
+Capture::~Capture() {
+  if (ended_) return;
+  cudaGraph_t made = nullptr;
+  cudaStreamEndCapture(stream_, &made);
+  if (made) cudaGraphDestroy(made);
+  cudaGetLastError();
+}
+
+Owned<cudaGraph_t> Capture::end() {
+  ended_ = true;
+  cudaGraph_t made = nullptr;
+  const cudaError_t status = cudaStreamEndCapture(stream_, &made);
+  Owned<cudaGraph_t> graph(made);
+  check(status, "cudaStreamEndCapture");
+  return graph;
+}
+
+bool graphs_wanted() {
+  static const bool wanted = [] {
+    const char* text = std::getenv("NORMRNN_CUDA_GRAPHS");
+    const std::string value = text && *text ? text : "1";  // empty is as good as not set
+    if (value == "0" || value == "1") return value == "1";
+    throw std::invalid_argument("NORMRNN_CUDA_GRAPHS: expected 0 or 1, got '" + value + "'");
+  }();
+  return wanted;
+}
+
+GraphCounts graph_counts() { return {graph_launches, graph_failures}; }
+
 std::shared_ptr<StreamState> StreamState::of(int device, cudaStream_t stream) {
   const bool of_thread = stream == cudaStreamPerThread;
   const auto thread = of_thread ? std::this_thread::get_id() : std::thread::id();
@@ -148,14 +186,36 @@ const Lane& StreamState::prepare(Lane& lane) {
   }
   if (!lane.blas) check(cublasCreate(&lane.blas), "cublasCreate");
   if (!lane.memory) lane.memory = take("cuBLAS", kBlasMemory);
-  check(cublasSetStream(lane.blas, lane.stream), "cublasSetStream");
+  const int mode = CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+  check(cublasSetMathMode(lane.blas, cublasMath_t(mode)), "cublasSetMathMode");
+  warm_up(lane);
+  put_on(lane, lane.stream);
+  lane.ready = true;
+  return lane;
+}
+
+void StreamState::put_on(const Lane& lane, cudaStream_t stream) {
+  check(cublasSetStream(lane.blas, stream), "cublasSetStream");
   // A fixed workspace, for otherwise results may differ from run to run; after the stream, which
   // would reset it.
   check(cublasSetWorkspace(lane.blas, lane.memory, size_t(kBlasMemory)), "cublasSetWorkspace");
-  const int mode = CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
-  check(cublasSetMathMode(lane.blas, cublasMath_t(mode)), "cublasSetMathMode");
-  lane.ready = true;
-  return lane;
+}
+
+// A handle may finish making itself with its first product, and a capture is no place for that. On
+// the caller's stream, in whose order the memory is.
+void StreamState::warm_up(const Lane& lane) {
+  constexpr int kSide = 32, kCount = kSide * kSide;
+  constexpr int64_t kBytes = 3 * kCount * int64_t(sizeof(float));
+  put_on(lane, stream_);
+  auto* a = static_cast<float*>(take("cuBLAS", kBytes));
+  const float one = 1, zero = 0;
+  cublasStatus_t status = CUBLAS_STATUS_EXECUTION_FAILED;
+  if (cudaMemsetAsync(a, 0, size_t(kBytes), stream_) == cudaSuccess) {
+    status = cublasSgemm(lane.blas, CUBLAS_OP_N, CUBLAS_OP_N, kSide, kSide, kSide, &one, a, kSide,
+                         a + kCount, kSide, &zero, a + 2 * kCount, kSide);
+  }
+  give(a, kBytes);
+  check(status, "first product");
 }
 
 cudaEvent_t StreamState::event(int i) {
@@ -199,29 +259,45 @@ int64_t StreamState::release() {
 
 bool StreamState::launch(const device::Key& key) {
   const Graph* graph = graphs_.find(key);
-  if (graph) launch(*graph);
-  return graph;
+  if (!graph) return false;
+  check(cudaGraphLaunch(graph->exec.get(), stream_), "cudaGraphLaunch");
+  ++graph_launches;
+  check(cudaEventRecord(graph->done.get(), stream_), "cudaEventRecord");
+  return true;
 }
 
-void StreamState::launch(const Graph& graph) {
-  check(cudaGraphLaunch(graph.exec.get(), stream_), "cudaGraphLaunch");
-  check(cudaEventRecord(graph.done.get(), stream_), "cudaEventRecord");
-}
-
-void StreamState::keep(const device::Key& key, int64_t calls, Owned<cudaGraph_t> graph) {
+// Without exec where that failed, and then nothing was launched.
+StreamState::Graph StreamState::launched(cudaGraph_t graph) {
+  if (!graph) return {};
   cudaEvent_t done = nullptr;
-  check(cudaEventCreateWithFlags(&done, cudaEventDisableTiming), "cudaEventCreate");
-  Graph added{Owned<cudaEvent_t>(done), nullptr};
   cudaGraphExec_t exec = nullptr;
-  check(cudaGraphInstantiate(&exec, graph.get(), 0), "cudaGraphInstantiate");
-  added.exec.reset(exec);
+  cudaError_t status = cudaEventCreateWithFlags(&done, cudaEventDisableTiming);
+  if (status == cudaSuccess) status = cudaGraphInstantiate(&exec, graph, 0);
+  Graph made{Owned<cudaEvent_t>(done), Owned<cudaGraphExec_t>(exec)};
+  if (status == cudaSuccess) status = cudaGraphLaunch(exec, stream_);
+  if (status != cudaSuccess) {
+    cudaGetLastError();
+    return {};
+  }
+  ++graph_launches;
+  check(cudaEventRecord(done, stream_), "cudaEventRecord");
+  return made;
+}
+
+bool StreamState::keep(const device::Key& key, int64_t calls, Owned<cudaGraph_t> graph) {
+  Graph added = launched(graph.get());
+  if (!added.exec) {
+    ++graph_failures;
+    graphs_.failed(key);
+    return false;
+  }
   std::erase_if(retired_, [](const Graph& one) {
     if (cudaEventQuery(one.done.get()) == cudaSuccess) return true;
     cudaGetLastError();  // not ready is an error, too, which the next launch would be blamed for
     return false;
   });
   for (Graph& one : graphs_.keep(key, calls, std::move(added))) retired_.push_back(std::move(one));
-  launch(key);
+  return true;
 }
 
 void release_memory(int device) {

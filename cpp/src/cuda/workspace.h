@@ -63,6 +63,22 @@ struct Destroy {
 template <class Handle>
 using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy>;
 
+// A stream is being captured from here on, until the end or whatever comes before it.
+class Capture {
+ public:
+  explicit Capture(cudaStream_t stream);
+  ~Capture();
+  Capture(const Capture&) = delete;
+  Owned<cudaGraph_t> end();
+
+ private:
+  cudaStream_t stream_;
+  bool ended_ = false;
+};
+
+// Whether to record graphs at all: not where NORMRNN_CUDA_GRAPHS=0 is in the environment.
+bool graphs_wanted();
+
 // One stream of the caller's on one device.
 class StreamState {
  public:
@@ -91,7 +107,8 @@ class StreamState {
   bool worth_recording(const device::Key& key, int64_t calls) {
     return graphs_.worth_it(key, calls);
   }
-  void keep(const device::Key& key, int64_t calls, Owned<cudaGraph_t> graph);  // and launches it
+  // Launches what was recorded and keeps it; returns false if that fails, or nothing was.
+  bool keep(const device::Key& key, int64_t calls, Owned<cudaGraph_t> graph);
 
   std::mutex in_use;  // by one call at a time
 
@@ -104,7 +121,9 @@ class StreamState {
   static constexpr int64_t kMostRecorded = 1 << 16;
 
   const Lane& prepare(Lane& lane);
-  void launch(const Graph& graph);
+  void put_on(const Lane& lane, cudaStream_t stream);
+  void warm_up(const Lane& lane);
+  Graph launched(cudaGraph_t graph);
 
   const int device_;
   const cudaStream_t stream_;
