@@ -127,4 +127,7 @@ def _module(name: str) -> Any:
 
 
 PLACES = _places()
+needs_torch = pytest.mark.skipif(
+    "torch" not in [place.name for place in PLACES], reason="for PyTorch on a GPU"
+)
 each_place = pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
