@@ -43,15 +43,18 @@ def today() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d")
 
 
+def commit() -> str:
+    """Return the commit of the sources; "unknown" without git or its history."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unknown"
+    return said.stdout.strip() or "unknown"
+
+
 def facts(threads: int) -> dict[str, Any]:
     """Collect what a reader needs to judge the figures."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     return {
         "cpu": cpu_model(),
         "cores": cores(),
@@ -62,7 +65,7 @@ def facts(threads: int) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": sys.version.split()[0],
         "normrnn": nr.__version__,
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit(),
         "date": today(),
         "peaks": {},
     }

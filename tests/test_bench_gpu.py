@@ -1,15 +1,17 @@
 """The GPU's benchmarks, as far as they go without one: floors, the report, and saying so."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import normrnn as nr
-from bench import tables
+from bench import machine, tables
 from bench.gpu import __main__ as command
-from bench.gpu import points, report, session
+from bench.gpu import contenders, points, report, session, timing
 from bench.points import Point
 
 PEAKS = {"bandwidth": 1e12, "float32": 5e13, "tf32": 4e14, "bfloat16": 8e14, "float16": 8e14}
@@ -76,6 +78,62 @@ def test_a_run_completes_an_earlier_one() -> None:
     assert found == [3, 2, row(6, failed="so"), 4]
     new["machine"] |= {"commit": "another"}
     assert command.merged(old, new) == new
+    assert command.merged(None, old) == old
+
+
+def test_a_run_that_is_cut_off_keeps_its_rows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def measure(_: Any, machine: dict[str, Any]) -> Any:
+        data = run_of([]) | {"machine": machine}
+        for hidden in (4, 5):
+            data["rows"].append({"point": [hidden], "precision": "tf32", "operations": hidden})
+            yield data
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nr.device, "device_count", lambda: 1)
+    monkeypatch.setattr(command, "device_facts", lambda: run_of([])["machine"])
+    monkeypatch.setattr(command, "measure", measure)
+    output = tmp_path / "results" / "run.json"
+    for _ in range(2):  # and what is there is completed
+        with pytest.raises(KeyboardInterrupt):
+            command.main(["--output", str(output)])
+        assert [row["operations"] for row in json.loads(output.read_text())["rows"]] == [4, 5]
+    assert [path.name for path in output.parent.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize(
+    ("late", "failed"), [(0.0, None), (0.5, "once timed, y differs by 5.0e-01")]
+)
+def test_what_was_timed_is_compared(
+    monkeypatch: pytest.MonkeyPatch, late: float, failed: str | None
+) -> None:
+    """A contender whose later calls differ, as those of a bad recording would."""
+    calls = []
+
+    def ours(*_: Any) -> dict[str, Any]:
+        def run() -> dict[str, Any]:
+            calls.append("ours")
+            return {"y": torch.ones(3) + (late if len(calls) > 4 else 0)}
+
+        return dict.fromkeys(tables.OPERATIONS, run)
+
+    monkeypatch.setattr(contenders, "ours", ours)
+    same = dict.fromkeys(tables.OPERATIONS, lambda: {"y": torch.ones(3)})
+    monkeypatch.setattr(contenders, "cudnn", lambda *_: same)
+
+    def timed(both: dict[str, Any], *_: Any) -> dict[str, list[float]]:
+        return {name: [float(call()["y"].numel())] for name, call in both.items()}
+
+    monkeypatch.setattr(timing, "side_by_side", timed)
+    row = command.measure_point(Point("lstm", 2, 2, 2, 2), "float32", PEAKS)
+    assert row.get("failed") == failed
+    assert ("operations" in row) == (failed is None)
+
+
+def test_without_git_the_commit_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert machine.commit() == "unknown"
 
 
 @pytest.fixture
