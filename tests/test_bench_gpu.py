@@ -146,7 +146,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         return 3 if "fails" in commands[-1] else 77 if "bench_grid" in commands[-1] else 0
 
     monkeypatch.setattr(session, "has_gpu", lambda: True)
-    monkeypatch.setattr(session, "pybind11_folder", lambda: "where pybind11 is")
+    monkeypatch.setattr(session, "ask_pybind11", lambda option: {"--version": "3.1.0"}.get(option))
     monkeypatch.setattr(session, "run", run)
     monkeypatch.setattr(session, "ROOT", tmp_path)
     monkeypatch.setattr(session, "BUILD", tmp_path / "built")
@@ -169,6 +169,55 @@ def test_a_session_goes_through_all_stages(
     ran.clear()
     assert session.main(["--arch", "fails"]) == 3
     assert len(ran) == 1
+
+
+def test_a_session_goes_on_without_what_was_not_built(
+    monkeypatch: pytest.MonkeyPatch, ran: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A test or a benchmark, say; but not with the core of an earlier build."""
+    old = tmp_path / "package" / "normrnn" / "_core.so-and-so.so"
+    old.parent.mkdir(parents=True)
+    run, broken = session.run, ["-k 0"]
+
+    def building(*command: object, **options: Any) -> int:
+        status = run(*command, **options)
+        if "--install" in command:
+            old.touch()
+        return 1 if any(ran[-1].endswith(one) for one in broken) else status
+
+    monkeypatch.setattr(session, "run", building)
+    assert session.main(["build", "core"]) == 1
+    assert any("ctest" in one for one in ran)
+    said = capsys.readouterr().out
+    assert "== not built:\n" in said
+    assert "== failed: build of build, core\n" in said
+
+    broken.append("--target _core")
+    ran.clear()
+    assert session.main(["build", "core"]) == 1
+    assert not old.exists()
+    assert not any("ctest" in one or "--install" in one for one in ran)
+    assert "== failed: build of build\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("version", ["", "2.13.6"])
+def test_a_session_asks_for_a_late_pybind11(
+    monkeypatch: pytest.MonkeyPatch, ran: list[str], capsys: pytest.CaptureFixture, version: str
+) -> None:
+    monkeypatch.setattr(session, "ask_pybind11", lambda option: version)
+    assert session.main(["build", "core"]) == 1
+    assert not ran
+    assert f"expected pybind11 3.0 or later, got {version or 'none'}" in capsys.readouterr().out
+
+
+def test_a_session_extends_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where else there is the machine's own PyTorch, say."""
+    show = "import os, sys; sys.exit(os.environ['PYTHONPATH'] != os.pathsep.join(sys.argv[1:]))"
+    package = str(session.PACKAGE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert session.run(sys.executable, "-c", show, package, tmp_path) == 0
+    monkeypatch.delenv("PYTHONPATH")
+    assert session.run(sys.executable, "-c", show, package) == 0
 
 
 def test_the_page_has_a_place_for_it() -> None:
