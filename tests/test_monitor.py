@@ -2,8 +2,10 @@
 
 import math
 import re
+import sys
 import warnings
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -138,10 +140,78 @@ def test_trouble_is_told_and_stops_nothing() -> None:
     np.testing.assert_array_equal(np.isnan(sigma), [True, True, False])
 
 
+def record_until(line: int, monitor: nr.Monitor, step: int, **told: Any) -> bool:
+    """Record, with Ctrl-C at that line of the monitor's code; False if it has fewer."""
+    left = line
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if "monitor" not in Path(frame.f_code.co_filename).name:
+            return None
+        left -= event == "line"
+        if left == 0:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        monitor.record(step, **told)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_an_interrupt_at_any_point_leaves_a_whole_record(tmp_path: Path) -> None:
+    params = nr.init_params("rnn_tanh", 1, 2)
+    told = {"params": params, "loss": 2.0}
+    for line in range(1, 1000):
+        monitor = nr.Monitor(every=1, sampled=["weight_l2"], strict=True)
+        monitor.record(0, params={"weight_hh_l0": params["weight_hh_l0"]})
+        stopped = record_until(line, monitor, 1, **told)
+        for _ in range(2):  # at once, and after a call more
+            table, history = monitor.table(), monitor.history
+            monitor.save(tmp_path / "run.npz")
+            assert nr.Monitor.load(tmp_path / "run.npz").history.keys() == history.keys()
+            assert table["step"].tolist() == history["sampled_step"].tolist()
+            monitor.record(2, **told)
+        assert table["step"].tolist() in ([0, 2], [0, 1, 2])
+        assert table["loss"][1:].tolist() == [2.0] * (len(table) - 1)
+        if not stopped:
+            break
+    assert line > 20
+
+
+def test_a_strict_monitor_keeps_no_step_that_failed() -> None:
+    monitor = nr.Monitor(every=1, strict=True)
+    with pytest.raises(TypeError, match="params: expected a mapping"):
+        monitor.record(0, params=3, loss=1.0)  # type: ignore[arg-type]
+    monitor.record(1, loss=2.0)
+    assert monitor.table()["step"].tolist() == [1]
+
+
+def test_a_network_that_becomes_smaller() -> None:
+    """As by `shrink`: σ₁ begins anew."""
+    monitor = nr.Monitor(every=1, strict=True)
+    for step, hidden in enumerate((8, 7, 7)):
+        params = nr.init_params("gru", 3, hidden)
+        monitor.record(step, params=params)
+        exact = np.linalg.norm(params["weight_hh_l0"], 2)
+        found = monitor.history["weight_sigma/weight_hh_l0"][-1]
+        assert found == pytest.approx(exact, rel=1e-4)  # to which a sample iterates
+
+
 @pytest.mark.parametrize(
     ("wrong", "quantity", "message"),
     [
         ({"step": "3"}, "step", "TypeError: step: expected an integer >= 0, got str"),
+        (
+            {"step": 2**63},
+            "step",
+            f"ValueError: step: expected an integer below 2**63, got {2**63}",
+        ),
         ({"loss": "high"}, "loss", "ValueError: could not convert string to float: 'high'"),
         ({"info": 3}, "info", "TypeError: info: expected what update returned, got int"),
         ({"grads": {}}, "grad_l2", "TypeError: grads: expected what backward returned, got dict"),

@@ -56,20 +56,28 @@ def read_arrays(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
 
 
 class Columns:
-    """Numbers by name, one for each step, NaN where there was none."""
+    """Numbers by name, one for each step, NaN where there was none.
+
+    Its owner knows how many rows there are. What lies behind them is of a `put` that was
+    interrupted, and the next one writes over it.
+    """
 
     def __init__(self) -> None:
         self.steps = array("q")
         self.columns: dict[str, array[float]] = {}
 
-    def append(self, step: int, values: Mapping[str, float]) -> None:
+    def put(self, row: int, step: int, values: Mapping[str, float]) -> None:
+        """Write a row; all before it are there."""
         for name in values:
             if name not in self.columns:
-                self.columns[name] = array("d", [math.nan]) * len(self.steps)
+                self.columns[name] = array("d", [math.nan]) * row
         for name, column in self.columns.items():
+            del column[row:]
             column.append(values.get(name, math.nan))
+        del self.steps[row:]
         self.steps.append(step)
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        found: dict[str, NDArray[Any]] = {"step": np.array(self.steps, np.int64)}
-        return found | {name: np.array(c, np.float64) for name, c in self.columns.items()}
+    def arrays(self, rows: int) -> dict[str, NDArray[Any]]:
+        """Return the first rows of all columns."""
+        found: dict[str, NDArray[Any]] = {"step": np.array(self.steps[:rows], np.int64)}
+        return found | {name: np.array(c[:rows], np.float64) for name, c in self.columns.items()}

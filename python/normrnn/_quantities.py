@@ -66,7 +66,9 @@ def _weight_sigma(at: Moment) -> Numbers:
     found = {}
     for name, w in at.params.items():
         if name.startswith("weight_hh_"):
-            one = spectral_norm(w, at.vectors.get(name))
+            known = at.vectors.get(name)
+            warm = known is not None and known.shape == w.shape[-1:]  # H may change: see shrink
+            one = spectral_norm(w, known if warm else None)
             at.vectors[name] = one.state
             found[f"weight_sigma/{name}"] = one.value
     return found

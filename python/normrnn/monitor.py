@@ -23,6 +23,7 @@ __all__ = ["Monitor", "Problem"]
 
 EACH_STEP = ("loss", "info")
 SAMPLED = ("weight_l2", "weight_sigma", "grad_l2", "flow", "saturation", "silent")
+LAST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class Monitor:
         self.strict = flag("strict", strict)
         self.problems: dict[str, Problem] = {}
         self._each, self._samples = Columns(), Columns()
+        self._rows = (0, 0)  # of both; together, so that no interrupt comes between them
         self._vectors: dict[str, NDArray[np.float64]] = {}  # singular ones, to start from
 
     def record(
@@ -137,14 +139,19 @@ class Monitor:
         """
         try:
             number = integer("step", step, 0)
+            if number > LAST:
+                raise ValueError(f"step: expected an integer below 2**63, got {number}")
         except (TypeError, ValueError) as error:
             number = -1
             self._report("step", number, error, depth=3)
         moment = Moment(params, grads, info, tape, loss, self._vectors)
-        due = len(self._each.steps) % self.every == 0
-        self._each.append(number, self._values(self.each_step, moment, number))
+        each, samples = self._rows
+        due = each % self.every == 0
+        values = self._values(self.each_step, moment, number)
         if due:
-            self._samples.append(number, self._values(self.sampled, moment, number))
+            self._samples.put(samples, number, self._values(self.sampled, moment, number))
+        self._each.put(each, number, values)
+        self._rows = (each + 1, samples + due)
 
     @property
     def history(self) -> dict[str, NDArray[Any]]:
@@ -153,22 +160,23 @@ class Monitor:
         ``"step"`` [N] and the numbers of each step [N], then ``"sampled_step"`` [M] and the sampled
         numbers [M]. The arrays are copies.
         """
-        samples = self._samples.arrays()
-        return self._each.arrays() | {"sampled_step": samples.pop("step")} | samples
+        each, samples = self._arrays()
+        return each | {"sampled_step": samples.pop("step")} | samples
 
     def steps_of(self, name: str) -> NDArray[np.int64]:
         """Return the steps at which the numbers ``history[name]`` were recorded."""
-        table = self._each if name in self._each.columns else self._samples
-        if name not in table.columns:
-            raise ValueError(f"name: expected one in the history, got {name!r}")
-        return table.arrays()["step"]
+        for arrays in self._arrays():
+            steps: NDArray[np.int64] = arrays.pop("step")
+            if name in arrays:
+                return steps
+        raise ValueError(f"name: expected one in the history, got {name!r}")
 
     def table(self) -> NDArray[Any]:
         """Return the history as one structured array with a row for each call of `record`.
 
         Sampled numbers are NaN in between. ``np.savetxt`` writes it, ``pandas.DataFrame`` takes it.
         """
-        each, samples = self._each.arrays(), self._samples.arrays()
+        each, samples = self._arrays()
         del samples["step"]
         kinds = [(name, column.dtype) for name, column in (each | samples).items()]
         table = np.empty(len(each["step"]), dtype=kinds)
@@ -189,12 +197,11 @@ class Monitor:
             "problems": {name: vars(p) for name, p in self.problems.items()},
         }
         arrays = {"settings": np.array(json.dumps(settings))}
-        for kind, columns in (("each", self._each), ("sampled", self._samples)):
-            found = columns.arrays()
-            arrays[f"{kind}_step"] = found.pop("step")
+        for kind, found in zip(("each", "sampled"), self._arrays(), strict=True):
+            steps = arrays[f"{kind}_step"] = found.pop("step")
             arrays[f"{kind}_names"] = np.array(list(found), dtype=np.str_)
             values = list(found.values())
-            arrays[f"{kind}_values"] = np.array(values).reshape(len(values), len(columns.steps))
+            arrays[f"{kind}_values"] = np.array(values).reshape(len(values), len(steps))
         write_arrays(path, arrays)
 
     @classmethod
@@ -221,7 +228,12 @@ class Monitor:
             names = arrays[f"{kind}_names"].tolist()
             for name, values in zip(names, arrays[f"{kind}_values"], strict=True):
                 columns.columns[name] = array("d", values.tolist())
+        monitor._rows = (len(monitor._each.steps), len(monitor._samples.steps))
         return monitor
+
+    def _arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+        each, samples = self._rows
+        return self._each.arrays(each), self._samples.arrays(samples)
 
     def _values(self, names: Iterable[str], moment: Moment, step: int) -> dict[str, float]:
         values: dict[str, float] = {}
