@@ -1,5 +1,7 @@
 """The monitor: what it records, that it fails no training, and its files."""
 
+import contextlib
+import io
 import math
 import re
 import sys
@@ -287,6 +289,42 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
         np.savez(file, x=np.ones(3))
     with pytest.raises(ValueError, match=expected + re.escape("arrays named ['x']")):
         nr.Monitor.load(path)
+
+
+def test_files_that_are_damaged(tmp_path: Path) -> None:
+    """Whatever zipfile, zlib and NumPy make of a flipped bit."""
+    monitor, path = nr.Monitor(each_step=["loss"], sampled=[]), tmp_path / "run.npz"
+    monitor.record(0, loss=1.0)
+    monitor.save(path)
+    whole = path.read_bytes()
+    for i in range(0, len(whole), 4):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 16]) + whole[i + 1 :])
+        with contextlib.suppress(ValueError):  # a bit of a date does no harm
+            nr.Monitor.load(path)
+    with np.load(io.BytesIO(whole)) as file:
+        arrays = dict(file)
+    for changed in (
+        {"each_values": np.ones((1, 2))},
+        {"settings": np.array("{}")},
+        {"settings": np.array("[]")},
+        {"settings": np.array('{"format": 1}')},
+    ):
+        with path.open("wb") as file:
+            np.savez(file, **arrays | changed)
+        with pytest.raises(ValueError, match=re.escape(f"{path}: expected ")):
+            nr.Monitor.load(path)
+    with pytest.raises(FileNotFoundError):
+        nr.Monitor.load(tmp_path / "none")
+
+
+def test_a_file_read_strictly(tmp_path: Path) -> None:
+    nr.Monitor(strict=True).save(tmp_path / "run.npz")
+    assert not nr.Monitor.load(tmp_path / "run.npz").strict
+    monitor = nr.Monitor.load(tmp_path / "run.npz", strict=True)
+    with pytest.raises(ValueError, match="could not convert"):
+        monitor.record(0, loss="high")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="strict: expected True or False, got int"):
+        nr.Monitor.load(tmp_path / "run.npz", strict=1)  # type: ignore[arg-type]
 
 
 def test_table() -> None:

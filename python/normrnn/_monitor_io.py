@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import zipfile
 from array import array
 from collections.abc import Mapping
 from os import PathLike
@@ -44,15 +43,21 @@ def write_arrays(path: str | PathLike[str], arrays: dict[str, NDArray[Any]]) -> 
 
 
 def read_arrays(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
-    """Read the arrays of a monitor's file; ValueError for any other file."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if set(file.files) == NAMES:
-                return {name: file[name] for name in file.files}
-            got = f"arrays named {sorted(file.files)}"
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        got = str(error)
-    raise ValueError(f"{path}: expected a file that Monitor.save wrote, got {got}")
+    """Read the arrays of a monitor's file; ValueError for any other file, or a damaged one."""
+    with Path(path).open("rb") as raw:  # an OSError from here is about the path
+        try:
+            with np.load(raw, allow_pickle=False) as file:
+                if set(file.files) == NAMES:
+                    return {name: file[name] for name in file.files}
+                got = f"arrays named {sorted(file.files)}"
+        except Exception as error:  # zipfile, zlib and NumPy raise of many kinds for damaged bytes
+            got = f"{type(error).__name__}: {error}"
+    raise other_file(path, got)
+
+
+def other_file(path: str | PathLike[str], got: object) -> ValueError:
+    """Make the error for a file that is something else."""
+    return ValueError(f"{path}: expected a file that Monitor.save wrote, got {got}")
 
 
 class Columns:
@@ -76,6 +81,14 @@ class Columns:
             column.append(values.get(name, math.nan))
         del self.steps[row:]
         self.steps.append(step)
+
+    def fill(self, steps: NDArray[Any], names: NDArray[Any], values: NDArray[Any]) -> None:
+        """Take in what a file has of all rows: steps [N], names [K] and values [K, N]."""
+        if values.shape != (len(names), len(steps)):
+            raise ValueError(f"values of shape {values.shape} for {len(names)}, {len(steps)}")
+        self.steps = array("q", steps.tolist())
+        for name, column in zip(names.tolist(), values, strict=True):
+            self.columns[name] = array("d", column.tolist())
 
     def arrays(self, rows: int) -> dict[str, NDArray[Any]]:
         """Return the first rows of all columns."""

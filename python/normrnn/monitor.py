@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normrnn._monitor_io import Columns, read_arrays, write_arrays
+from normrnn._monitor_io import Columns, other_file, read_arrays, write_arrays
 from normrnn._numbers import flag, integer
 from normrnn._quantities import QUANTITIES, Moment
 from normrnn.results import Gradients, UpdateInfo
@@ -205,29 +204,43 @@ class Monitor:
         write_arrays(path, arrays)
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Monitor:
+    def load(cls, path: str | PathLike[str], *, strict: bool = False) -> Monitor:
         """Read what `save` wrote; recording goes on where it ended.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+        strict : bool
+            As for `Monitor`; the file does not say.
 
         Raises
         ------
+        OSError
+            If there is no such file, or it may not be read.
         ValueError
-            If the file is something else.
+            If the file is something else, or damaged.
         """
+        strict = flag("strict", strict)
         arrays = read_arrays(path)
-        settings = json.loads(str(arrays["settings"]))
-        if settings.get("format") != 1:
-            raise ValueError(f"{path}: expected format 1, got {settings.get('format')!r}")
-        monitor = cls(
-            every=settings["every"],
-            each_step=settings["each_step"],
-            sampled=settings["sampled"],
-        )
+        try:
+            settings = json.loads(str(arrays["settings"]))
+            version = settings.get("format")
+            monitor = cls._of(settings, arrays) if version == 1 else None
+        except Exception as error:
+            raise other_file(path, f"{type(error).__name__}: {error}") from error
+        if monitor is None:
+            raise ValueError(f"{path}: expected format 1, got {version!r}")
+        monitor.strict = strict
+        return monitor
+
+    @classmethod
+    def _of(cls, settings: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Monitor:
+        names = ("every", "each_step", "sampled")
+        monitor = cls(**{name: settings[name] for name in names})
         monitor.problems = {name: Problem(**p) for name, p in settings["problems"].items()}
         for kind, columns in (("each", monitor._each), ("sampled", monitor._samples)):
-            columns.steps = array("q", arrays[f"{kind}_step"].tolist())
-            names = arrays[f"{kind}_names"].tolist()
-            for name, values in zip(names, arrays[f"{kind}_values"], strict=True):
-                columns.columns[name] = array("d", values.tolist())
+            columns.fill(*(arrays[f"{kind}_{part}"] for part in ("step", "names", "values")))
         monitor._rows = (len(monitor._each.steps), len(monitor._samples.steps))
         return monitor
 
