@@ -151,6 +151,18 @@ def test_flow_of_a_network_is_its_eigenvalue() -> None:
     assert flow.rate[0] == pytest.approx(math.log(0.8), rel=1e-10)
 
 
+def test_flow_of_gradients_knows_the_directions() -> None:
+    params = nr.init_params("rnn_tanh", 2, 8, num_layers=2, bidirectional=True, dtype="float64")
+    out = nr.forward("rnn_tanh", normal(20, 3, 2), params)
+    grads = nr.backward(out.tape, dh_n=np.ones_like(out.h_n))
+    flow = diagnostics.gradient_flow(grads)
+    assert flow.names == ("l0", "l0_reverse", "l1", "l1_reverse")
+    told = diagnostics.gradient_flow(grads.h_norm, directions=2)
+    np.testing.assert_array_equal(flow.rate, told.rate)
+    with pytest.raises(ValueError, match="directions: expected 2 as in the gradients, got 1"):
+        diagnostics.gradient_flow(grads, directions=1)
+
+
 # Jacobians
 
 
@@ -476,7 +488,12 @@ NORMS = np.ones((2, 5))
 @pytest.mark.parametrize(
     ("function", "arguments", "error", "message"),
     [
-        ("gradient_flow", ([1.0],), TypeError, "h_norm: expected a numpy.ndarray, got list"),
+        (
+            "gradient_flow",
+            ([1.0],),
+            TypeError,
+            "h_norm: expected Gradients or a numpy.ndarray, got list",
+        ),
         (
             "gradient_flow",
             (np.ones(3),),

@@ -59,6 +59,14 @@ def test_gradient_flow() -> None:
     assert low <= h_norm[h_norm > 0].min() < h_norm.max() <= high
 
 
+def test_gradient_flow_of_both_directions() -> None:
+    params = nr.init_params("rnn_tanh", 2, 4, bidirectional=True)
+    out = nr.forward("rnn_tanh", np.ones((9, 2, 2), np.float32), params)
+    ax, flow = plots.gradient_flow(nr.backward(out.tape, out.y))
+    assert flow.names == ("l0", "l0_reverse")
+    assert ax.get_xlim() == (0, 8)
+
+
 def test_gradient_flow_of_nothing_but_zeros() -> None:
     ax, flow = plots.gradient_flow(np.zeros((1, 5)))
     assert np.isnan(flow.rate).all()

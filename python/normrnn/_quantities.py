@@ -20,7 +20,7 @@ from normrnn.diagnostics import (
     spectral_norm,
     spectral_radii,
 )
-from normrnn.diagnostics._names import Array, blocks, hidden_of, params_in, runs_of, tape_in
+from normrnn.diagnostics._names import Array, blocks, hidden_of, params_in, tape_in
 from normrnn.results import Gradients, UpdateInfo
 
 Numbers = dict[str, float]
@@ -90,7 +90,7 @@ def _flow(at: Moment) -> Numbers:
     if grads is None:
         return {}
     lengths = None if at.tape is None else tape_in(at.tape).lengths
-    flow = gradient_flow(grads.h_norm, directions=runs_of(grads.params)[1], lengths=lengths)
+    flow = gradient_flow(grads, lengths=lengths)
     rates = {f"flow_rate/{n}": float(r) for n, r in zip(flow.names, flow.rate, strict=True)}
     reach = {f"flow_reach/{n}": float(r) for n, r in zip(flow.names, flow.reach, strict=True)}
     return rates | reach

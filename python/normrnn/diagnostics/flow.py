@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from normrnn._numbers import integer, positive
-from normrnn.diagnostics._names import Array, run_names
+from normrnn.diagnostics._names import Array, run_names, runs_of
+from normrnn.results import Gradients
 
 __all__ = ["GradientFlow", "gradient_flow"]
 
@@ -46,9 +47,9 @@ class GradientFlow:
 
 
 def gradient_flow(
-    h_norm: Array,
+    h_norm: Array | Gradients,
     *,
-    directions: int = 1,
+    directions: int | None = None,
     lengths: ArrayLike | None = None,
     floor: float = 1e-6,
     factor: float = 1e3,
@@ -66,10 +67,11 @@ def gradient_flow(
 
     Parameters
     ----------
-    h_norm : ndarray, [L*D, T]
-        ``grads.h_norm`` of `normrnn.backward`.
-    directions : int
-        D, 1 or 2.
+    h_norm : Gradients, or ndarray [L*D, T]
+        What `normrnn.backward` returned, or its ``h_norm``.
+    directions : int, optional
+        D, 1 or 2. Gradients know it; of an array it must be given where it is not 1, or rows of
+        reverse directions count as layers and are read from the wrong end.
     lengths : array_like of int, [B], optional
         Steps of each sequence, as `normrnn.forward` took them. Norms are then per sequence running,
         so that fewer sequences late in a ragged batch do not pass for a smaller gradient.
@@ -103,8 +105,7 @@ def gradient_flow(
     >>> round(float(np.exp(flow.rate[0])), 6), int(flow.reach[0]), flow.verdict
     (0.5, 20, ('vanishes',))
     """
-    if not isinstance(h_norm, np.ndarray):
-        raise TypeError(f"h_norm: expected a numpy.ndarray, got {type(h_norm).__name__}")
+    h_norm, directions = _rows(h_norm, directions)
     if h_norm.ndim != 2 or h_norm.dtype.kind != "f":
         got = f"{h_norm.dtype} of shape {h_norm.shape}"
         raise ValueError(f"h_norm: expected floating-point numbers [L*D, T], got {got}")
@@ -129,6 +130,19 @@ def gradient_flow(
         reach=np.array([reach for _, reach, _ in fits], dtype=np.int64),
         verdict=tuple(verdict for _, _, verdict in fits),
     )
+
+
+def _rows(given: object, directions: int | None) -> tuple[Array, int]:
+    """Return h_norm and D."""
+    if isinstance(given, Gradients):
+        own = runs_of(given.params)[1]
+        if directions not in (None, own):
+            raise ValueError(f"directions: expected {own} as in the gradients, got {directions}")
+        return given.h_norm, own
+    if not isinstance(given, np.ndarray):
+        got = type(given).__name__
+        raise TypeError(f"h_norm: expected Gradients or a numpy.ndarray, got {got}")
+    return given, 1 if directions is None else directions
 
 
 def _running(lengths: ArrayLike, times: int) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from normrnn.diagnostics import GradientFlow
 from normrnn.diagnostics import gradient_flow as flow_of
 from normrnn.diagnostics._names import Array
 from normrnn.plots._style import Plot, axes_for, label_ends, line_style, log_limits
+from normrnn.results import Gradients
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,9 +20,9 @@ __all__ = ["gradient_flow"]
 
 
 def gradient_flow(
-    h_norm: Array,
+    h_norm: Array | Gradients,
     *,
-    directions: int = 1,
+    directions: int | None = None,
     lengths: ArrayLike | None = None,
     ax: Axes | None = None,
 ) -> Plot[GradientFlow]:
@@ -71,7 +72,7 @@ def gradient_flow(
         title="Gradient on its way back through time",
         xlabel="time step t",
         ylabel=r"$\|\partial L/\partial h_t\|_2$  (loss per unit of h)",
-        xlim=(0, max(1, h_norm.shape[1] - 1)),
+        xlim=(0, max(1, drawn.shape[1] - 1)),
     )
     log_limits(ax, drawn.ravel())
     label_ends(ax, ends)
