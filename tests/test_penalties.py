@@ -590,6 +590,8 @@ def test_weights_are_factors(name: str) -> None:
             cls(**one, weights={"w": np.array([bad])})
     with pytest.raises(TypeError, match=r"^weights: expected an ndarray, got list$"):
         cls(**one, weights=[1.0])
+    with pytest.raises(TypeError, match=r"^weights: expected an array without a mask, got Masked"):
+        cls(**one, weights=np.ma.array([1.0]))
     weights = np.ones(3)
     penalty = cls(**one, weights=weights)
     weights[:] = 7.0
@@ -643,6 +645,12 @@ def test_center_for() -> None:
     [
         ([1.0], r"^center: expected an ndarray, got list$"),
         ({"w": 1.0}, r"^center\[w\]: expected an ndarray, got float$"),
+        (
+            np.ma.array([1.0, 2.0], mask=[1, 0]),
+            "^center: expected an array without a mask, got MaskedArray$",
+        ),
+        (np.array([1j]), "^center: expected real numbers, got dtype complex128$"),
+        ({"w": np.array(["a"])}, r"^center\[w\]: expected real numbers, got dtype <U1$"),
     ],
 )
 def test_center_must_be_an_array(center: object, message: str) -> None:

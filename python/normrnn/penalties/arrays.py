@@ -21,6 +21,8 @@ def keep(penalty: Penalty, field: str, bound: str = "") -> None:
 
     Raises
     ------
+    TypeError
+        If something is not an array of real numbers, or has a mask.
     ValueError
         If a number in them is not finite or not within the bound, ">= 0" or "> 0".
     """
@@ -90,6 +92,10 @@ def factors_for(
 def _copy(argument: str, given: object, bound: str) -> NDArray[Any]:
     if not isinstance(given, np.ndarray):
         raise TypeError(f"{argument}: expected an ndarray, got {type(given).__name__}")
+    if isinstance(given, np.ma.MaskedArray):
+        raise TypeError(f"{argument}: expected an array without a mask, got MaskedArray")
+    if given.dtype.kind not in "biuf":
+        raise TypeError(f"{argument}: expected real numbers, got dtype {given.dtype}")
     frozen = np.array(given, order="C")
     within = np.isfinite(frozen)
     if bound:
