@@ -26,6 +26,7 @@ UNKNOWN = (
     "params: expected only names of this network's parameters, such as 'weight_hh_l0', got '{}'"
 )
 WEIGHT_IH = "weight_ih_l0: expected shape (3*H, I) with H > 0, got {}"
+LARGEST = "expected an integer <= 2**28, got"
 FLOATS = "expected dtype float32 or float64, got"
 ONE_STATE = "expected None for the cell 'gru', which has one state, got ndarray"
 
@@ -271,7 +272,20 @@ def test_update_of_wrong_types(changes: Arguments, message: str) -> None:
     [
         ({"cell": "rnn"}, ValueError, f"cell: expected one of {CELLS}, got 'rnn'"),
         ({"cell": None}, ValueError, f"cell: expected one of {CELLS}, got None"),
+        ({"cell": ["gru"]}, ValueError, f"cell: expected one of {CELLS}, got ['gru']"),
         ({"input_size": -1}, ValueError, "input_size: expected an integer >= 0, got -1"),
+        (
+            {"input_size": 2**62},
+            ValueError,
+            f"input_size: expected an integer <= 2**28, got {2**62}",
+        ),
+        (
+            {"hidden_size": 2**70},
+            ValueError,
+            f"hidden_size: expected an integer <= 2**28, got {2**70}",
+        ),
+        ({"bias": "no"}, TypeError, "bias: expected True or False, got str"),
+        ({"bidirectional": 1}, TypeError, "bidirectional: expected True or False, got int"),
         ({"hidden_size": 0}, ValueError, "hidden_size: expected an integer >= 1, got 0"),
         ({"num_layers": 0}, ValueError, "num_layers: expected an integer >= 1, got 0"),
         ({"output_size": 0}, ValueError, "output_size: expected an integer >= 1, got 0"),
@@ -287,3 +301,8 @@ def test_init_params(changes: Arguments, error: type[Exception], message: str) -
     sizes = {"cell": "gru", "input_size": 3, "hidden_size": 5}
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         nr.init_params(**sizes | changes)
+
+
+def test_sizes_of_few_bits() -> None:
+    small = nr.init_params("gru", 3, np.uint8(100), num_layers=2, bidirectional=True)
+    assert small["weight_ih_l1"].shape == (300, 200)

@@ -6,14 +6,14 @@ on a GPU take their way through normrnn.device. Long for what it says of each ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from normrnn import _core
-from normrnn._numbers import integer, positive
+from normrnn._numbers import flag, integer, positive
 from normrnn.device import sequence as on_gpu
 from normrnn.device.libraries import on_device
 from normrnn.device.places import is_host
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
+LARGEST = 2**28  # of two sizes, times gates, directions and bytes, the product fits 64 bits
 
 
 def init_params(
@@ -82,10 +83,10 @@ def init_params(
     Raises
     ------
     TypeError
-        If a size is not an integer, or the dtype another one.
+        If a size is not an integer, a switch not a bool, or the dtype another one.
     ValueError
-        If there is no such cell, or a size is too small: below 0 for input_size, below 1 for the
-        others.
+        If there is no such cell, or a size is too small (below 0 for input_size, below 1 for the
+        others) or beyond any memory.
 
     Examples
     --------
@@ -96,13 +97,14 @@ def init_params(
      'weight_hy': (2, 5), 'bias_hy': (2,)}
     """
     cells = _core.cells()
-    if cell not in cells:
+    if not isinstance(cell, Hashable) or cell not in cells:
         raise ValueError(f"cell: expected one of {', '.join(map(repr, cells))}, got {cell!r}")
-    sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+    input_size = _size("input_size", input_size, 0)
+    hidden_size = _size("hidden_size", hidden_size, 1)
+    num_layers = _size("num_layers", num_layers, 1)
     if output_size is not None:
-        sizes["output_size"] = output_size
-    for argument, size in sizes.items():
-        integer(argument, size, 0 if argument == "input_size" else 1)
+        output_size = _size("output_size", output_size, 1)
+    bidirectional, bias = flag("bidirectional", bidirectional), flag("bias", bias)
     if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
 
@@ -128,6 +130,14 @@ def init_params(
         return generator.uniform(-bound, bound, shape).astype(dtype)
 
     return {name: initial(name, shape) for name, shape in shapes.items()}
+
+
+def _size(argument: str, value: int, least: int) -> int:
+    """Return a size that may be multiplied by another."""
+    size = integer(argument, value, least)
+    if size > LARGEST:
+        raise ValueError(f"{argument}: expected an integer <= 2**28, got {size}")
+    return size
 
 
 def forward(
