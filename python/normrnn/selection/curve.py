@@ -72,10 +72,8 @@ def mean_and_error(losses: Iterable[ArrayLike]) -> tuple[Array, Array]:
     """Return each row's mean, and the standard error of it: σ/√n, with σ² over n − 1."""
     means, errors = [], []
     for loss in losses:
-        array = numbers("validation_loss", loss).ravel()
+        array = np.asarray(loss).ravel()
         n = array.size
-        if not n:
-            raise ValueError("validation_loss: expected at least one number, got none")
         means.append(array.mean())
         errors.append(array.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan)
     return np.array(means), np.array(errors)
@@ -84,9 +82,20 @@ def mean_and_error(losses: Iterable[ArrayLike]) -> tuple[Array, Array]:
 def numbers(argument: str, given: ArrayLike) -> Array:
     """Return what was given, or what a callable of this name returned, as float64."""
     try:
-        return np.asarray(given, dtype=np.float64)
+        array = np.asarray(given)
+        if array.dtype.kind not in "OSUc":  # of objects None would become NaN
+            return array.astype(np.float64)
     except (TypeError, ValueError):
-        raise TypeError(f"{argument}: expected numbers, got {given!r}") from None
+        pass
+    raise TypeError(f"{argument}: expected numbers, got {given!r}")
+
+
+def losses_of(argument: str, returned: ArrayLike) -> Array:
+    """Return the numbers that a callable of this name returned, at least one."""
+    array = numbers(argument, returned).ravel()
+    if not array.size:
+        raise ValueError(f"{argument}: expected at least one number, got none")
+    return array
 
 
 def loss_of(argument: str, returned: ArrayLike) -> float:

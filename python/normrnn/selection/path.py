@@ -18,6 +18,7 @@ from normrnn.selection.curve import (
     check_callables,
     check_lambdas,
     loss_of,
+    losses_of,
     mean_and_error,
 )
 from normrnn.selection.lambda_max import holds_at_zero
@@ -137,7 +138,8 @@ def path(
             raise ValueError(f"fit: expected it to return parameters {sorted(params)}, got {got}")
         current = {name: w.copy() for name, w in fitted.items()}
         # From copies: neither loss can change what is kept and what the next λ begins with.
-        held_out.append(validation_loss({name: w.copy() for name, w in current.items()}))
+        judged = validation_loss({name: w.copy() for name, w in current.items()})
+        held_out.append(losses_of("validation_loss", judged))
         if train_loss is not None:
             loss = train_loss({name: w.copy() for name, w in current.items()})
             training.append(loss_of("train_loss", loss))
