@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normrnn.penalties import L1, ElasticNet, GroupLasso, NuclearNorm, Penalty, SparseGroupLasso
-from normrnn.penalties.base import ElementwisePenalty, number
+from normrnn.penalties.base import ElementwisePenalty, number, strength_names
 from normrnn.selection.terms import Penalties, Term, Terms, terms_of, with_strengths
 
 Array = NDArray[Any]
@@ -35,6 +35,9 @@ def lambda_max(
     below; one with momentum does so once its velocity has grown. Under `AdamW` λ_max means nothing:
     its prox weighs λ against m̂/(√v̂ + ε), about ±1, whatever the size of the gradients.
 
+    What has a factor of 0 in `weights` is held at zero by no λ. It is left out and belongs to what
+    is given, whatever its value: λ_max is of the weights, groups or gates with a factor above 0.
+
     Where the other parameters are is part of the question. Train them with the penalised ones at
     zero first, for instance at a λ that is far too large: ``fit(params, nr.Prox(nr.L1(1e6)))``.
     A network in which a zero matrix is multiplied by another zero matrix has gradient 0 and does
@@ -43,7 +46,7 @@ def lambda_max(
     Parameters
     ----------
     params : mapping of str to ndarray
-        Weights, those with a penalty that can hold them at zero all zero.
+        Weights, those that the penalty can hold at zero all zero.
     grads : mapping of str to ndarray
         ∂L/∂w there, of the loss alone.
     penalty : Penalty, Prox, sequence or mapping
@@ -57,10 +60,10 @@ def lambda_max(
     Raises
     ------
     TypeError
-        If something else than a penalty is given.
+        If something else than a penalty, or than an array, is given.
     ValueError
-        If such a weight is not zero, no penalty can hold weights at zero, a strength is zero, or
-        names or shapes do not fit.
+        If such a weight is not zero, no penalty can hold weights at zero, a strength or every
+        factor is zero, or names or shapes do not fit.
 
     References
     ----------
@@ -86,35 +89,67 @@ def lambda_max(
     sparse = [term for term in terms.all if holds_at_zero(term.penalty)]
     if not sparse:
         raise ValueError("penalty: expected one that can hold weights at zero, got none")
+    pulls = {id(term): _pull(term, terms, term.of(params)) for term in sparse}
     for term in sparse:
         name = term.piece.name
+        if not isinstance(grads[name], np.ndarray):
+            got = type(grads[name]).__name__
+            raise TypeError(f"grads[{name!r}]: expected an ndarray, got {got}")
         if grads[name].shape != params[name].shape:
             raise ValueError(
                 f"grads[{name!r}]: expected shape {params[name].shape}, got {grads[name].shape}"
             )
         if not np.all(np.isfinite(term.of(grads))):
             raise ValueError(f"grads[{name!r}]: expected finite numbers, got others")
-        if np.any(term.of(params)):
+        if np.any(term.of(params)[pulls[id(term)] > 0]):
             raise ValueError(f"{name}: expected only zeros, where λ_max is defined, got others")
         if len([one for one in sparse if one.piece is term.piece]) > 1:
             raise ValueError(
                 f"penalty: expected one for {name} that can hold weights at zero, got more; "
                 "SparseGroupLasso is the sum of L1 and GroupLasso"
             )
+    if not any(pull.any() or not pull.size for pull in pulls.values()):
+        raise ValueError("weights: expected a factor > 0 for λ_max, got only 0.0")
     found = [_of_groups([term for term in sparse if term.use], terms, grads)]
     for term in sparse:
-        g = term.of(grads)
+        g, pull = term.of(grads), pulls[id(term)]
         if isinstance(term.penalty, ElementwisePenalty):
-            found.append(float(np.max(np.abs(g) / _above_zero(_l1(term.penalty, g)), initial=0.0)))
-        elif isinstance(term.penalty, NuclearNorm):
-            strength = _above_zero(np.array(term.penalty.weighted("strength")))
-            found.append(float(np.linalg.norm(g, 2) / strength))
+            found.append(float(np.max(np.abs(g[pull > 0]) / pull[pull > 0], initial=0.0)))
+        elif isinstance(term.penalty, NuclearNorm) and pull.any():
+            found.append(float(np.linalg.norm(g, 2) / term.penalty.weighted("strength")))
     return max(found)
 
 
 def holds_at_zero(penalty: Penalty) -> bool:
     """Say whether the penalty has a kink at zero, and weights under it a λ_max."""
     return isinstance(penalty, L1 | ElasticNet | GroupLasso | SparseGroupLasso | NuclearNorm)
+
+
+def _pull(term: Term, terms: Terms, w: Array) -> Array:
+    """Return what holds each weight at zero: λ₁ or strength, factors included; 0 where one is 0.
+
+    Raises
+    ------
+    ValueError
+        If the strength itself is 0.
+    """
+    penalty = term.penalty
+    kinks = [name for name in strength_names(type(penalty)) if name != "l2"]  # an L2 has none
+    if not any(number(penalty, name) for name in kinks):
+        raise ValueError("penalty: expected strengths > 0 for λ_max, got 0.0")
+    if isinstance(penalty, ElementwisePenalty):
+        return _l1(penalty, w)
+    if isinstance(penalty, NuclearNorm):
+        return np.full(w.shape, penalty.weighted("strength"))
+    own, l1 = _parts(penalty)
+    return np.maximum(own * terms.group_weights[term.groups_of(w)], l1)
+
+
+def _parts(penalty: Penalty) -> tuple[float, float]:
+    """Return the strength of groups, and of each weight in them."""
+    if isinstance(penalty, SparseGroupLasso):
+        return number(penalty, "group"), number(penalty, "l1")
+    return number(penalty, "strength"), 0.0
 
 
 def _of_groups(members: list[Term], terms: Terms, grads: Mapping[str, Array]) -> float:
@@ -125,16 +160,12 @@ def _of_groups(members: list[Term], terms: Terms, grads: Mapping[str, Array]) ->
     own, l1 = np.zeros_like(terms.group_weights), np.zeros_like(terms.group_weights)
     for term, size in sizes:
         groups = term.groups_of(size)
-        if isinstance(term.penalty, SparseGroupLasso):
-            own[groups], l1[groups] = number(term.penalty, "group"), number(term.penalty, "l1")
-        else:
-            own[groups] = number(term.penalty, "strength")
+        own[groups], l1[groups] = _parts(term.penalty)
     own *= terms.group_weights
-    numbers = np.unique(np.concatenate([term.groups_of(size).ravel() for term, size in sizes]))
     norms = np.sqrt(terms.sum_over_groups([(term, size**2) for term, size in sizes]))
-    # Either part alone holds a group at zero from here on.
-    high = np.zeros_like(norms)
-    high[numbers] = norms[numbers] / _above_zero(np.maximum(own, l1)[numbers])
+    # Either part alone holds a group at zero from here on; without either there is no such λ.
+    either = np.maximum(own, l1)
+    high = np.divide(norms, either, where=either > 0, out=np.zeros_like(norms))
     if not l1.any():
         return float(high.max())
     low = np.zeros_like(norms)
@@ -154,9 +185,3 @@ def _l1(penalty: Penalty, like: Array) -> Array:
     name = "l1" if isinstance(penalty, ElasticNet) else "strength"
     strength = getattr(penalty, name)
     return with_strengths(penalty, **{name: strength}).gradient(np.ones_like(like))
-
-
-def _above_zero(strength: Array) -> Array:
-    if not np.all(strength > 0):
-        raise ValueError("penalty: expected strengths > 0 for λ_max, got 0.0")
-    return strength
