@@ -139,6 +139,20 @@ def test_a_step_from_zero_stays_above_lambda_max_and_leaves_below(cell: str, pen
         ),
         ([0.0], [1.0, 2.0], nr.L1(1.0), ValueError, "grads['weight']: expected shape (1,), got"),
         ([0.0], [np.nan], nr.L1(1.0), ValueError, "grads['weight']: expected finite numbers, got"),
+        (
+            [0.0],
+            [1.0],
+            nr.L1(1.0, weights=np.zeros(1)),
+            ValueError,
+            "weights: expected a factor > 0 for λ_max, got only 0.0",
+        ),
+        (
+            [0.0],
+            [1.0],
+            nr.GroupLasso(0.0),
+            ValueError,
+            "penalty: expected strengths > 0 for λ_max, got 0.0",
+        ),
     ],
 )
 def test_lambda_max_errors(
@@ -146,6 +160,41 @@ def test_lambda_max_errors(
 ) -> None:
     with pytest.raises(error, match=re.escape(message)):
         nr.selection.lambda_max({"weight": np.array(params)}, {"weight": np.array(grads)}, penalty)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "expected"),
+    [
+        (nr.L1(0.5, weights=np.array([0.0, 2.0])), 3.0),
+        (nr.ElasticNet(0.5, 1.0, weights=np.array([0.0, 2.0])), 3.0),
+        (nr.GroupLasso(0.5, "columns", weights=np.array([0.0, 1.0])), 2 * np.sqrt(10)),
+        (nr.SparseGroupLasso(0.0, 0.5, "columns", weights=np.array([0.0, 1.0])), 2 * np.sqrt(10)),
+    ],
+    ids=str,
+)
+def test_lambda_max_of_what_no_lambda_holds(penalty: Any, expected: float) -> None:
+    """A factor of 0 in the first column: where those weights are does not count."""
+    w, g = np.array([[5.0, 0.0], [5.0, 0.0]]), np.array([[9.0, 1.0], [9.0, 3.0]])
+    found = nr.selection.lambda_max({"w": w}, {"w": g}, penalty)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_lambda_max_where_one_part_of_a_penalty_holds() -> None:
+    w, g = np.zeros((2, 2)), np.array([[9.0, 1.0], [9.0, 3.0]])
+    penalty = nr.SparseGroupLasso(0.5, 0.5, "columns", weights=np.array([0.0, 1.0]))
+    found = nr.selection.lambda_max({"w": w}, {"w": g}, penalty)
+    assert found == pytest.approx(18.0, rel=1e-12)  # of the first column, by l1 alone
+    gates = {"weight_ih_l0": np.zeros((6, 1)), "weight_hh_l0": np.zeros((6, 2))}
+    gates["weight_hh_l0"][:2] = 5.0
+    grads = {"weight_ih_l0": np.ones((6, 1)), "weight_hh_l0": np.arange(12.0).reshape(6, 2)}
+    nuclear = nr.NuclearNorm(1.0, weights=np.array([0.0, 1.0, 1.0]))
+    found = nr.selection.lambda_max(gates, grads, {"weight_hh_l0[*]": nuclear})
+    assert found == pytest.approx(np.linalg.norm(grads["weight_hh_l0"][4:], 2), rel=1e-12)
+
+
+def test_lambda_max_wants_arrays() -> None:
+    with pytest.raises(TypeError, match=re.escape("grads['w']: expected an ndarray, got list")):
+        nr.selection.lambda_max({"w": np.zeros(1)}, {"w": [1.0]}, nr.L1(1.0))
 
 
 def test_lambda_max_wants_the_same_names() -> None:
@@ -335,6 +384,11 @@ def test_choices() -> None:
             {"validation_loss": lambda p: "low"},
             TypeError,
             "validation_loss: expected numbers, got 'low'",
+        ),
+        (
+            {"validation_loss": lambda p: None, "lambdas": [2.0, 1.0]},
+            TypeError,
+            "validation_loss: expected numbers, got None",
         ),
     ],
 )
@@ -577,6 +631,13 @@ def test_log_step() -> None:
     assert selection.log_step(nr.L1(0.0), {("*", "L1.strength"): 1.0}, 1.0) == nr.L1(0.0)
 
 
+TWINS = [nr.SpectralNorm(0.1), nr.Prox(nr.SpectralNorm(0.3))]
+ONE_OF_A_CLASS = (
+    "expected at most one SpectralNorm to choose λ for, got 2; make them one, or give each a "
+    "pattern of its own"
+)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -613,6 +674,31 @@ def test_log_step() -> None:
             lambda p: selection.log_step(nr.L1(lambda step: 1.0), {("*", "L1.strength"): 1.0}, 1.0),
             ValueError,
             "strength: expected a number (see at), got a function of the step",
+        ),
+        (
+            lambda p: selection.sensitivity(p, p, rule=nr.SGD(0.1), penalty=TWINS),
+            ValueError,
+            f"penalty: {ONE_OF_A_CLASS}",
+        ),
+        (
+            lambda p: selection.log_step({"w*": TWINS}, {}, 1.0),
+            ValueError,
+            f"penalty['w*']: {ONE_OF_A_CLASS}",
+        ),
+        (
+            lambda p: selection.hypergradient({("*", "L2.strength"): p}, {"weight": [1.0, 2.0]}),
+            TypeError,
+            "validation_grads['weight']: expected an ndarray, got list",
+        ),
+        *(
+            (
+                lambda p, slope=slope: selection.log_step(
+                    nr.L2(1.0), {("*", "L2.strength"): slope}, 1.0
+                ),
+                TypeError,
+                f"slopes[('*', 'L2.strength')]: expected a finite number, got {got}",
+            )
+            for slope, got in (("1", "str"), (np.ones(1), "ndarray"))
         ),
         (
             lambda p: selection.log_step("L1", {}, 1.0),
@@ -754,6 +840,8 @@ def test_nothing_from_the_future_is_seen(axis: int) -> None:
         ),
         ({"score": None}, TypeError, "score: expected a callable, got NoneType"),
         ({"score": lambda *_: "low"}, TypeError, "score: expected numbers, got 'low'"),
+        ({"score": lambda *_: None}, TypeError, "score: expected numbers, got None"),
+        ({"score": lambda *_: [None]}, TypeError, "score: expected numbers, got [None]"),
     ],
 )
 def test_cross_validate_errors(

@@ -19,6 +19,11 @@ def positive(argument: str, value: object) -> float:
     return _number(argument, value, "a finite number > 0", lambda v: 0 < v < math.inf)
 
 
+def finite(argument: str, value: object) -> float:
+    """`value` as a float if it is finite."""
+    return _number(argument, value, "a finite number", math.isfinite)
+
+
 def fraction(argument: str, value: object) -> float:
     """`value` as a float if it lies in [0, 1)."""
     return _number(argument, value, "a number in [0, 1)", lambda v: 0 <= v < 1)

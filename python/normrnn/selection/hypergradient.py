@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from normrnn.optimize import update
 from normrnn.rules import Rule
 from normrnn.selection.group_prox import group_prox_derivatives
-from normrnn.selection.terms import Penalties, Term, terms_of
+from normrnn.selection.terms import Penalties, Term, refuse_twins, terms_of
 from normrnn.selection.update_derivatives import (
     gradients,
     prox_step,
@@ -74,8 +74,8 @@ def sensitivity(
     ------
     TypeError, ValueError
         As `update`, or if a rule or the prox of a penalty has no known derivative, as
-        `SparseGroupLasso` under `Adam`, or a `Prox` or a constraint shares its weights with another
-        penalty.
+        `SparseGroupLasso` under `Adam`, a `Prox` or a constraint shares its weights with another
+        penalty, or a list has two penalties of one class.
 
     Examples
     --------
@@ -85,6 +85,7 @@ def sensitivity(
     >>> moved["*", "L2.strength"]["weight"].round(6).tolist()
     [-0.6, 0.2]
     """
+    refuse_twins(penalty)
     after = {name: np.array(w, order="C") for name, w in params.items()}
     later = None if state is None else _copy(state)
     update(after, grads, later, rule=rule, penalty=penalty, **options)
@@ -152,8 +153,8 @@ def hypergradient(
 
     Raises
     ------
-    ValueError
-        If a gradient is missing or has another shape.
+    TypeError, ValueError
+        If a gradient is missing, not an array or of another shape.
 
     References
     ----------
@@ -180,6 +181,9 @@ def hypergradient(
             if name not in validation_grads:
                 raise ValueError(f"validation_grads: expected {name!r}, got none")
             g = validation_grads[name]
+            if not isinstance(g, np.ndarray):
+                got = type(g).__name__
+                raise TypeError(f"validation_grads[{name!r}]: expected an ndarray, got {got}")
             if g.shape != derivative.shape:
                 raise ValueError(
                     f"validation_grads[{name!r}]: expected shape {derivative.shape}, got {g.shape}"

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from normrnn._numbers import non_negative, positive
+from normrnn._numbers import finite, non_negative, positive
 from normrnn.penalties import Penalty, Prox
 from normrnn.penalties.base import number, strength_names
 from normrnn.penalties.resolve import inner_of, with_inner
 from normrnn.selection.hypergradient import Strength
-from normrnn.selection.terms import Penalties
+from normrnn.selection.terms import Penalties, refuse_twins
 
 
 def log_step(
@@ -39,7 +39,8 @@ def log_step(
     Raises
     ------
     TypeError, ValueError
-        If a slope has no λ or is not finite, a λ is a function, or a number is out of range.
+        If a slope has no λ or is no finite number, a λ is a function, a number is out of range, or
+        a list has two penalties of one class.
 
     Examples
     --------
@@ -50,20 +51,19 @@ def log_step(
     2.040403
     """
     rate, limit = non_negative("rate", rate), positive("limit", limit)
+    refuse_twins(penalty)
     left = dict(slopes)
 
     def stepped(pattern: str, one: Penalty | Prox) -> Penalty | Prox:
         inner = inner_of(one)
         if not isinstance(inner, Penalty):
             raise TypeError(f"penalty: expected a penalty, got {type(inner).__name__}")
-        changes = {}
+        changes: dict[str, float] = {}
         for name in strength_names(type(inner)):
             key = (pattern, f"{type(inner).__name__}.{name}")
             if key not in left:
                 continue
-            slope = left.pop(key)
-            if not math.isfinite(slope):
-                raise ValueError(f"slopes[{key}]: expected a finite number, got {slope}")
+            slope = finite(f"slopes[{key}]", left.pop(key))
             value = number(inner, name)
             change = min(limit, max(-limit, -rate * value * slope))
             changes[name] = value * math.exp(change)

@@ -14,7 +14,7 @@ from normrnn.penalties.arrays import on_rows
 from normrnn.penalties.base import strength_names
 from normrnn.penalties.group_sets import GroupUse, group_sets, piece_of, split_gates
 from normrnn.penalties.groups import as_matrix
-from normrnn.penalties.resolve import Piece, Some, inner_of, is_prox
+from normrnn.penalties.resolve import Piece, Some, as_list, inner_of, is_prox
 
 Array = NDArray[Any]
 Penalties: TypeAlias = Some | Mapping[str, Some]
@@ -104,6 +104,22 @@ def terms_of(penalty: Penalties, params: Mapping[str, Array], step: int = 1) -> 
                 continue  # outgoing weights, and this array has none
             found.append(Term(piece, inner, is_prox(one), use if of_groups else None))
     return Terms(found, sets.weights)
+
+
+def refuse_twins(penalty: Penalties) -> None:
+    """Refuse two penalties of one class in a list: their strengths would have one name."""
+    if isinstance(penalty, Mapping):
+        lists = {f"penalty[{pattern!r}]": some for pattern, some in penalty.items()}
+    else:
+        lists = {"penalty": penalty}
+    for argument, some in lists.items():
+        classes = [type(inner_of(one)) for one in as_list(some)]
+        for cls in classes:
+            if classes.count(cls) > 1:
+                raise ValueError(
+                    f"{argument}: expected at most one {cls.__name__} to choose λ for, got "
+                    f"{classes.count(cls)}; make them one, or give each a pattern of its own"
+                )
 
 
 def with_strengths(penalty: Penalty, **strengths: float) -> Penalty:
