@@ -90,6 +90,29 @@ def test_a_list_is_no_mapping(params: dict[str, Any]) -> None:
         nr.update(params, grads, rule=nr.SGD(0.1), penalty=["weight_*", penalty, "/"])  # type: ignore[list-item]
 
 
+SAME = nr.L2(0.1)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (None, [None]),
+        ({"weight_*": None}, {"weight_*": [None]}),
+        (
+            {"weight_ih_*": SAME, "weight_hh_*": SAME},
+            {"weight_ih_*": [SAME, "/", "weight_hh_*", SAME]},
+        ),
+    ],
+)
+def test_what_is_refused_is_not_taken_for_what_was_not(
+    params: dict[str, Any], good: Any, bad: Any
+) -> None:
+    grads = {name: np.ones_like(w) for name, w in params.items()}
+    nr.update(params, grads, rule=nr.SGD(0.1), penalty=good)
+    with pytest.raises(TypeError, match=r"^penalty.*: expected a penalty, got (NoneType|str)$"):
+        nr.update(params, grads, rule=nr.SGD(0.1), penalty=bad)
+
+
 def falling(step: int) -> float:
     return 0.3 / step
 

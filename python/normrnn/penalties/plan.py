@@ -6,7 +6,7 @@ at each update, and their numbers put where the plan has them.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,19 +102,20 @@ def plan_of(penalty: Some | Mapping[str, Some], params: dict[str, NDArray[Any]],
     """
     # Penalties are frozen; a mapping or a list around them is not, so each of them is in the key.
     if by_pattern := isinstance(penalty, Mapping):
-        items = penalty.items()
-        flat = [part for pattern, some in items for part in (pattern, *as_list(some), "/")]
+        items: Iterable[tuple[str, Some]] = penalty.items()
     else:
-        flat = as_list(penalty)
+        items = [("", penalty)]
+    # A list with None in it is refused, None itself is not: it must not look the same.
+    lists = [(pattern, [] if some is None else as_list(some)) for pattern, some in items]
     key = (
         by_pattern,
-        tuple([part if isinstance(part, str) else id(part) for part in flat]),
+        tuple([(pattern, *map(id, given)) for pattern, given in lists]),
         _core.layout_of(params),
     )
     found = _kept.get(key)
     if found is not None:
         return _at(found, step) if found.scheduled else found
-    plan = _make(penalty, params, step, key, flat)
+    plan = _make(penalty, params, step, key, lists)
     _kept[key] = plan
     while len(_kept) > _MOST_KEPT:
         _kept.popitem(last=False)
@@ -159,7 +160,7 @@ def _make(
     params: Params,
     step: int,
     key: Hashable,
-    flat: list[Any],
+    lists: list[Any],
 ) -> Plan:
     pieces = resolve(penalty, params, step)
     scopes = {inner_of(term).scope for piece in pieces for term in piece.terms}
@@ -184,7 +185,7 @@ def _make(
         "matrix" in scopes,
         _scheduled(penalty, pieces, sets),
         key,
-        flat,
+        lists,
     )
 
 
