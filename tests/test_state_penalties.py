@@ -442,6 +442,21 @@ def test_wrong_strengths(cls: Any) -> None:
         cls(True)
 
 
+@pytest.mark.parametrize(
+    ("lengths", "error", "message"),
+    [
+        ([-1, 2], ValueError, "lengths: expected values from 0 to 4, got -1"),
+        ([9, 9], ValueError, "lengths: expected values from 0 to 4, got 9"),
+        ([3], ValueError, "lengths: expected shape (2,), got (1,)"),
+        ([1.0, 2.0], TypeError, "lengths: expected integers, got dtype float64"),
+    ],
+)
+def test_wrong_lengths(lengths: Any, error: type[Exception], message: str) -> None:
+    for function in (nr.AR(1.0).value, nr.AR(1.0).gradient):
+        with pytest.raises(error, match=rf"\A{re.escape(message)}\Z"):
+            function(np.ones((4, 2, 3)), lengths=lengths)
+
+
 def test_wrong_options_of_omega() -> None:
     with pytest.raises(TypeError, match=r"\Asquared: expected True or False, got int\Z"):
         nr.Omega(1.0, squared=1)  # type: ignore[arg-type]

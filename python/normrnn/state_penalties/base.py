@@ -77,6 +77,11 @@ class FunctionOfStates(StatePenalty):
             Steps of each sequence; T by default.
         reverse : bool
             Whether the recursion runs from each sequence's end to its start.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the lengths do not fit.
         """
         return self.strength * self._sum(_sequences(h, h0, lengths, reverse))
 
@@ -112,13 +117,25 @@ class FunctionOfStates(StatePenalty):
 def _sequences(h: Array, h0: Array | None, lengths: ArrayLike | None, reverse: bool) -> list[Array]:
     """Each sequence of a batch with its initial state, in float64 and the recursion's order."""
     times, batch, hidden = h.shape
-    steps = np.full(batch, times) if lengths is None else np.asarray(lengths)
+    steps = np.full(batch, times) if lengths is None else _steps(lengths, times, batch)
     first = np.zeros((batch, hidden)) if h0 is None else h0
     found = []
     for b, length in enumerate(steps):
         own = h[:length, b]
         found.append(np.vstack([first[b], own[::-1] if reverse else own]).astype(np.float64))
     return found
+
+
+def _steps(lengths: ArrayLike, times: int, batch: int) -> Array:
+    steps = np.asarray(lengths)
+    if steps.dtype.kind not in "iu" and steps.size:
+        raise TypeError(f"lengths: expected integers, got dtype {steps.dtype}")
+    if steps.shape != (batch,):
+        raise ValueError(f"lengths: expected shape ({batch},), got {steps.shape}")
+    odd = steps[(steps < 0) | (steps > times)]
+    if odd.size:
+        raise ValueError(f"lengths: expected values from 0 to {times}, got {odd[0]}")
+    return steps
 
 
 def registry() -> dict[str, type[StatePenalty]]:
