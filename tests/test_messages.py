@@ -185,6 +185,13 @@ def test_reduction(function: str, reduction: Any) -> None:
     refuses(function, {"reduction": reduction}, ValueError, re.escape(message))
 
 
+@pytest.mark.parametrize("function", LOSSES)
+@pytest.mark.parametrize("reduction", ["sum", "batch_mean"])
+def test_batch_first_of_losses(function: str, reduction: str) -> None:
+    changes = {"batch_first": "False", "reduction": reduction}
+    refuses(function, changes, TypeError, "batch_first: expected True or False, got str")
+
+
 @pytest.mark.parametrize("label", [-1, 3, 2**40])
 def test_a_class_that_does_not_exist(label: int) -> None:
     target = np.array([[0, 1], [2, label], [0, 0], [1, 2]])

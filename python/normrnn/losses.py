@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normrnn import _core
+from normrnn._numbers import flag
 
 __all__ = ["Reduction", "sigmoid_cross_entropy", "softmax_cross_entropy", "squared_error"]
 
@@ -189,6 +190,7 @@ def _scale(
     """Return what the sum is multiplied by; a mean over nothing is 0."""
     if not isinstance(y, np.ndarray):
         raise TypeError(f"{name}: expected a numpy.ndarray, got {type(y).__name__}")
+    batch_first = flag("batch_first", batch_first)
     if reduction == "sum":
         return 1.0
     if y.ndim not in (2, 3):
