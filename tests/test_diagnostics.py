@@ -666,6 +666,12 @@ NORMS = np.ones((2, 5))
             TypeError,
             "lags: expected a sequence of integers, got int",
         ),
+        (
+            "jacobian_norms",
+            ("gru", X, GRU, [1], {"names": "l0"}),
+            TypeError,
+            "names: expected a sequence of names, got str",
+        ),
     ],
 )
 def test_what_is_refused(

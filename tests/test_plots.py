@@ -257,8 +257,11 @@ except ImportError as error:
             "norms",
             (nr.Monitor(), "loss"),
             ValueError,
-            "names: expected some of ['sampled_step', 'step'], got 'loss'",
+            "names: expected some of [], got 'loss'",
         ),
+        ("norms", (nr.Monitor(), "step"), ValueError, "names: expected some of [], got 'step'"),
+        ("norms", (nr.Monitor(), []), ValueError, "names: expected at least one name, got none"),
+        ("norms", (nr.Monitor(), [1]), TypeError, "names: expected names of type str, got int"),
         (
             "lambda_path",
             ([1.0, -0.5], [1.0, 2.0]),

@@ -115,6 +115,8 @@ def jacobian_norms(
     [0.5, 0.125]
     """
     everything, _ = runs_of(params)
+    if isinstance(names, str):
+        raise TypeError("names: expected a sequence of names, got str")
     chosen = everything if names is None else tuple(names)
     for name in chosen:
         if name not in everything:

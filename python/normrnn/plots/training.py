@@ -82,10 +82,15 @@ def norms(
         raise TypeError(f"monitor: expected a Monitor, got {type(monitor).__name__}")
     if not isinstance(names, str | Sequence):
         raise TypeError(f"names: expected a name or a sequence, got {type(names).__name__}")
-    history = monitor.history
+    patterns = [names] if isinstance(names, str) else list(names)
+    if not patterns:
+        raise ValueError("names: expected at least one name, got none")
+    history = {n: v for n, v in monitor.history.items() if n not in ("step", "sampled_step")}
     chosen: dict[str, NDArray[np.float64]] = {}
-    for pattern in [names] if isinstance(names, str) else names:
-        found = [n for n in history if _matches(n, pattern) and not n.endswith("step")]
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"names: expected names of type str, got {type(pattern).__name__}")
+        found = [n for n in history if _matches(n, pattern)]
         if not found:
             raise ValueError(f"names: expected some of {sorted(history)}, got {pattern!r}")
         chosen |= {name: history[name] for name in found}
