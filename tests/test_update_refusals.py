@@ -1,5 +1,6 @@
 """What an update refuses, before anything changes."""
 
+import re
 from copy import deepcopy
 from typing import Any
 
@@ -157,7 +158,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"penalty": {"bias_hh_l0[f]": nr.L2(0.1)}, "clip_ratio": 0.1},
-        "clip_ratio: expected one penalty for all gates of a vector, got several for bias_hh_l0",
+        "clip_ratio: expected no pattern of gates for a vector, which has one ratio, got one for "
+        "bias_hh_l0",
     ),
     (
         {"clip_norm": 1.0, "clip_value": 1.0},
@@ -200,3 +202,25 @@ def test_names_that_are_no_strings() -> None:
     with pytest.raises(TypeError, match=r"^params: expected names that are str, got int$"):
         nr.update({1: w}, {1: w}, rule=nr.SGD(0.1))  # type: ignore[dict-item]
     assert w.tolist() == [1, 1]
+
+
+def test_clip_ratio_beside_gates_without_a_penalty() -> None:
+    params, grads = nr.init_params("gru", 2, 3), nr.init_params("gru", 2, 3, rng=1)
+    plain = {name: w.copy() for name, w in params.items()}
+    nr.update(plain, grads, rule=nr.SGD(0.1), clip_ratio=0.1)
+    nr.update(params, grads, rule=nr.SGD(0.1), penalty={"bias_*[*]": None}, clip_ratio=0.1)
+    for name, w in params.items():
+        np.testing.assert_array_equal(w, plain[name])
+
+
+@pytest.mark.parametrize(
+    ("rule", "params", "message"),
+    [
+        (None, {}, "rule: expected a rule such as SGD(0.1), got NoneType"),
+        (nr.Adam(), [np.ones(2)], "params: expected a mapping, got list"),
+        (nr.Adam(), {"w": [1, 2]}, "params['w']: expected a numpy.ndarray, got list"),
+    ],
+)
+def test_a_state_of_nothing(rule: Any, params: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=rf"^{re.escape(message)}$"):
+        nr.init_state(rule, params)

@@ -49,6 +49,8 @@ def init_state(rule: Rule, params: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises
     ------
+    TypeError
+        If an argument does not fit.
     RuntimeError, MemoryError
         For arrays on a GPU, as `forward` raises them.
 
@@ -59,6 +61,10 @@ def init_state(rule: Rule, params: Mapping[str, Any]) -> dict[str, Any]:
     >>> state["step"], state["velocity"]["bias_hh_l0"].shape
     (0, (15,))
     """
+    if not isinstance(rule, Rule):
+        raise TypeError(f"rule: expected a rule such as SGD(0.1), got {type(rule).__name__}")
+    if not isinstance(params, Mapping):
+        raise TypeError(f"params: expected a mapping, got {type(params).__name__}")
     state: dict[str, Any] = {"step": 0}
     for slot in rule.slots:
         state[slot] = {name: _zeros_like(name, w) for name, w in params.items()}
@@ -66,7 +72,11 @@ def init_state(rule: Rule, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _zeros_like(name: str, w: Any) -> Any:
-    return on_gpu.zeros_like(name, w) if on_device(w) else np.zeros_like(w, order="C")
+    if on_device(w):
+        return on_gpu.zeros_like(name, w)
+    if not isinstance(w, np.ndarray):
+        raise TypeError(f"params[{name!r}]: expected a numpy.ndarray, got {type(w).__name__}")
+    return np.zeros_like(w, order="C")
 
 
 def update(
@@ -115,7 +125,8 @@ def update(
         Or each is held in [−clip_value, clip_value].
     clip_ratio : float, optional
         Or each unit's gradient, a row, is scaled down to this fraction of the norm of the unit's
-        weights, which counts as at least 1e-3 (adaptive clipping).
+        weights, which counts as at least 1e-3 (adaptive clipping). A vector, such as a bias, is one
+        unit: beside patterns that give its gates penalties this is refused.
     check_finite : bool
         Whether to read all gradients before the step and refuse one that is NaN or infinite. If
         False, every array is read once: a quarter less memory to move with `SGD`, an eighth with
@@ -294,6 +305,6 @@ def _refuse_split_vectors(plan: Plan, params: Mapping[str, Array]) -> None:
     split = [p.name for p in plan.pieces if p.rows is not None and params[p.name].ndim == 1]
     if split:
         raise ValueError(
-            f"clip_ratio: expected one penalty for all gates of a vector, got several for "
-            f"{split[0]}"
+            f"clip_ratio: expected no pattern of gates for a vector, which has one ratio, got one "
+            f"for {split[0]}"
         )

@@ -152,7 +152,7 @@ def _pieces(name: str, rules: Iterable[Any], params: Params) -> list[Piece]:
             rows = slice(last.rows.start, rows.stop)  # gates that a pattern takes together
             pieces.pop()
         pieces.append(Piece(name, rows, _bind(terms, name), pattern))
-    return pieces
+    return pieces if any(piece.terms for piece in pieces) else [Piece(name)]
 
 
 def _weighted(piece: Piece, params: Params) -> Piece:
