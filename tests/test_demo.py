@@ -182,6 +182,7 @@ def test_the_module_runs_the_command() -> None:
         (("--steps", 1, "--seconds", 1), "not both"),
         (("--output", "no-such-folder/x.png"), "no-such-folder"),
         (("--strength", "inf"), "finite"),
+        (("--strength", 1e39), "1e+30"),
         (("--steps", 0), "steps"),
     ],
 )
@@ -201,6 +202,15 @@ def test_interrupt_ends_without_a_traceback(
     result = command("demo", "--data", "sunspots", "--output", tmp_path / "x.png")
     assert result.exit_code == 130
     assert result.output.strip() == "Stopped."
+
+
+def test_training_that_diverges_ends_without_a_traceback(tmp_path: Path) -> None:
+    result = command(
+        "demo", "--data", "sunspots", "--strength", 1e25, "--output", tmp_path / "x.png"
+    )
+    assert result.exit_code == 1
+    assert result.output.strip().startswith("normrnn: training diverged, try a smaller --strength")
+    assert "\n" not in result.output.strip()
 
 
 @pytest.mark.parametrize("missing", ["typer", "tqdm", "matplotlib"])

@@ -5,7 +5,6 @@ installation can say what is missing.
 """
 
 import io
-import math
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_app", "main"]
 
+LARGEST = 1e30  # far below where float32 ends
 EXTRA = ("matplotlib", "tqdm", "typer")  # the modules that the extra `demo` brings
 
 
@@ -107,8 +107,10 @@ def build_app() -> "typer.Typer":
         """Train twice on real data, without a penalty and with L2, and compare."""
         if seconds is not None and steps is not None:
             raise typer.BadParameter("give --seconds or --steps, not both")
-        if strength is not None and not math.isfinite(strength):
-            raise typer.BadParameter(f"--strength: expected a finite number, got {strength}")
+        if strength is not None and not 0 <= strength <= LARGEST:
+            raise typer.BadParameter(
+                f"--strength: expected a finite number <= {LARGEST:g}, got {strength}"
+            )
         output = output or Path(f"normrnn-demo-{data.value}.png")
         if not output.parent.is_dir():  # better now than after a minute of training
             raise typer.BadParameter(f"--output: there is no folder {output.parent}")
@@ -124,6 +126,10 @@ def build_app() -> "typer.Typer":
         except KeyboardInterrupt:
             typer.echo("\nStopped.", err=True)
             raise typer.Exit(130) from None  # what a shell expects after Ctrl-C
+        except FloatingPointError as error:  # what `update` raises where training explodes
+            what = f"training diverged, try a smaller --strength ({error})"
+            typer.echo(f"\nnormrnn: {what}", err=True)
+            raise typer.Exit(1) from None
 
     @app.command()
     def config() -> None:
