@@ -77,10 +77,12 @@ class Columns:
             if name not in self.columns:
                 self.columns[name] = array("d", [math.nan]) * row
         for name, column in self.columns.items():
-            del column[row:]
-            column.append(values.get(name, math.nan))
-        del self.steps[row:]
-        self.steps.append(step)
+            value = values.get(name, math.nan)
+            if len(column) == row:
+                column.append(value)
+            else:
+                column[row] = value
+        self.steps[row:] = array("q", [step])
 
     def fill(self, steps: NDArray[Any], names: NDArray[Any], values: NDArray[Any]) -> None:
         """Take in what a file has of all rows: steps [N], names [K] and values [K, N]."""

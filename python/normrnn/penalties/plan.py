@@ -101,17 +101,15 @@ def plan_of(penalty: Some | Mapping[str, Some], params: dict[str, NDArray[Any]],
         As `resolve` and `group_sets` do.
     """
     # Penalties are frozen; a mapping or a list around them is not, so each of them is in the key.
+    # A list with None in it is refused and None itself is not, so that they must not look the same.
+    ids: Iterable[Hashable]
     if by_pattern := isinstance(penalty, Mapping):
-        items: Iterable[tuple[str, Some]] = penalty.items()
+        lists = [[] if some is None else as_list(some) for some in penalty.values()]
+        ids = [(name, *map(id, some)) for name, some in zip(penalty, lists, strict=True)]
     else:
-        items = [("", penalty)]
-    # A list with None in it is refused, None itself is not: it must not look the same.
-    lists = [(pattern, [] if some is None else as_list(some)) for pattern, some in items]
-    key = (
-        by_pattern,
-        tuple([(pattern, *map(id, given)) for pattern, given in lists]),
-        _core.layout_of(params),
-    )
+        lists = [] if penalty is None else as_list(penalty)
+        ids = map(id, lists)
+    key = (by_pattern, tuple(ids), _core.layout_of(params))
     found = _kept.get(key)
     if found is not None:
         return _at(found, step) if found.scheduled else found
