@@ -311,5 +311,5 @@ def test_init_params(changes: Arguments, error: type[Exception], message: str) -
 
 
 def test_sizes_of_few_bits() -> None:
-    small = nr.init_params("gru", 3, np.uint8(100), num_layers=2, bidirectional=True)
-    assert small["weight_ih_l1"].shape == (300, 200)
+    small = nr.init_params("gru", 3, np.uint8(200), num_layers=2, bidirectional=True)
+    assert small["weight_ih_l1"].shape == (600, 400)
