@@ -211,6 +211,19 @@ def test_ctrl_c_while_the_core_is_at_work(monkeypatch: pytest.MonkeyPatch) -> No
     assert arguments["state"]["step"] == 1
 
 
+@pytest.mark.parametrize(
+    "penalty", [nr.SpectralNorm(2e38), nr.NuclearNorm(2e38), nr.SoftOrthogonality(1e39)]
+)
+def test_strengths_beyond_float32(penalty: Any) -> None:
+    params = network("lstm", 4, 1, False, "float32", seed=22)
+    arguments = {"params": params, "grads": gradients_of(params, seed=23), "rule": nr.SGD(0.1)}
+    arguments |= {"state": nr.init_state(nr.SGD(0.1), params), "penalty": {"weight_hh_l0": penalty}}
+    before = deepcopy({key: arguments[key] for key in ("params", "grads", "state")})
+    with pytest.raises(ValueError, match=r"^penalty of weight_hh_l0: expected numbers of at most "):
+        nr.update(**arguments)
+    assert_unchanged(before, arguments)
+
+
 def test_vectors_are_kept_in_the_state() -> None:
     params = network("lstm", 8, 1, False, "float32", seed=14)
     grads = gradients_of(params, seed=15)

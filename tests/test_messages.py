@@ -145,6 +145,21 @@ H_LENGTH = "h: expected last length 5, that of weight_hy, got shape"
             TypeError,
             f"weight_hy: {FLOATS} int64",
         ),
+        (
+            {"params": HEAD | {"bias_hy": normal(4)}},
+            ValueError,
+            "bias_hy: expected shape (3,), got (4,)",
+        ),
+        (
+            {"params": HEAD | {"bias_hy": np.ones(3)}},
+            TypeError,
+            "bias_hy: expected dtype float32, got float64",
+        ),
+        (
+            {"params": HEAD | {"bias_hy": [1.0, 2.0, 3.0]}},
+            TypeError,
+            "bias_hy: expected a numpy.ndarray, got list",
+        ),
         ({"h": normal(4, 6)}, ValueError, f"{H_LENGTH} (4, 6)"),
         ({"h": normal()}, ValueError, f"{H_LENGTH} ()"),
     ],

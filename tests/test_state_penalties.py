@@ -440,6 +440,8 @@ def test_wrong_strengths(cls: Any) -> None:
             cls(bad)
     with pytest.raises(TypeError, match="strength: expected a finite number >= 0, got bool"):
         cls(True)
+    with pytest.raises(ValueError, match=r"^strength: expected a number <= 1e38, got 1e\+39$"):
+        cls(1e39)
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,8 @@ def forward(
     their own streams. An array that names another stream than the call's is waited for.
 
     The tape refers to the weights. `backward` finds out if they have changed, on the CPU; on a GPU
-    it does not, so they must not.
+    it does not, so they must not. Of weights that are not C-contiguous it has a copy, and goes by
+    that.
 
     Examples
     --------
@@ -449,11 +450,18 @@ def head_backward(
     >>> nr.head_backward(np.array([[3.0, 4.0]]), np.array([[10.0]]), head)
     (array([[10., 20.]]), {'weight_hy': array([[30., 40.]]), 'bias_hy': array([10.])})
     """
-    dh, weight, bias = _core.head_backward(h, _head_weight(params), dy, num_threads)
+    dh, weight, d_bias = _core.head_backward(h, _head_weight(params), dy, num_threads)
     grads = {"weight_hy": weight}
-    if "bias_hy" in params:
-        grads["bias_hy"] = bias
-    return dh, grads
+    bias = params.get("bias_hy")
+    if bias is None:
+        return dh, grads
+    if not isinstance(bias, np.ndarray):
+        raise TypeError(f"bias_hy: expected a numpy.ndarray, got {type(bias).__name__}")
+    if bias.shape != d_bias.shape:
+        raise ValueError(f"bias_hy: expected shape {d_bias.shape}, got {bias.shape}")
+    if bias.dtype != d_bias.dtype:
+        raise TypeError(f"bias_hy: expected dtype {d_bias.dtype}, got {bias.dtype}")
+    return dh, grads | {"bias_hy": d_bias}
 
 
 def _head_weight(params: Mapping[str, Array]) -> Array:

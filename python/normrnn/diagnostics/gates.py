@@ -60,7 +60,7 @@ def saturation(tape: object, *, eps: float = 0.1) -> Saturation:
     Returns
     -------
     Saturation
-        Fractions low and high, NaN if there is no step at all.
+        Fractions low and high, NaN if there is no step at all. A gate that is NaN is at neither.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from normrnn import _lanczos
 from normrnn.penalties.arrays import Arrays, bind, keep_factors, one_array
-from normrnn.penalties.base import Penalty, number
+from normrnn.penalties.base import Penalty, number, strength_names
 
 #: What is remembered of a matrix between updates: vectors to start an iteration from, and the value
 #: that a prox has left.
@@ -105,6 +105,13 @@ class MatrixPenalty(Penalty):
                 f"penalty: expected a matrix for {type(self).__name__}, got {name} of shape "
                 f"{w.shape}"
             )
+        most = float(np.finfo(w.dtype).max) / 2
+        for field in strength_names(type(self)):
+            if not self.constraint and self.weighted(field) > most:
+                raise ValueError(
+                    f"penalty of {name}: expected numbers of at most {most} for {w.dtype}, got "
+                    f"{self.weighted(field)}"
+                )
         if not np.isfinite(w).all():
             row, column = np.argwhere(~np.isfinite(w))[0].tolist()
             raise FloatingPointError(

@@ -17,6 +17,8 @@ from normrnn._registry import concrete_subclasses
 
 Array = NDArray[Any]
 
+LARGEST = 1e38  # twice that is still a number of float32
+
 
 @dataclass(frozen=True)
 class StatePenalty(ABC):
@@ -41,8 +43,10 @@ class StatePenalty(ABC):
         """Name of the term in the C++ core; a class attribute will do."""
 
     def __post_init__(self) -> None:
-        """Refuse a strength that is negative, infinite or NaN."""
+        """Refuse a strength that is negative, infinite, NaN or too large for float32."""
         check_fields(self, strength=non_negative)
+        if self.strength > LARGEST:
+            raise ValueError(f"strength: expected a number <= 1e38, got {self.strength}")
 
     def scalars(self) -> tuple[float, ...]:
         """Return the numbers that the C++ core gets: the fields in their order."""
