@@ -41,9 +41,10 @@ py::array forward_of(const Head& head, const py::object& h, const py::object& w,
 
 template <class T>
 py::tuple backward_of(const Head& head, const py::object& h, const py::object& w,
-                      const py::object& dy_object, int threads) {
+                      const py::object& b, const py::object& dy_object, int threads) {
   const py::array in = input<T>("h", h, head.h_dims);
   const py::array weight = input<T>("weight_hy", w, {head.shape.outputs, head.shape.inputs});
+  const auto bias = input_if_any<T>("bias_hy", b, {head.shape.outputs});
   const py::array dy = input<T>("dy", dy_object, head.y_dims);
   py::array_t<T> dh = make<T>(head.h_dims);
   py::array_t<T> dw = make<T>({head.shape.outputs, head.shape.inputs});
@@ -53,7 +54,7 @@ py::tuple backward_of(const Head& head, const py::object& h, const py::object& w
     head_backward<T>(head.shape, data<T>(in), data<T>(weight), data<T>(dy), dh_out, dw_out, db_out,
                      threads);
   });
-  return py::make_tuple(dh, dw, db);
+  return py::make_tuple(dh, dw, bias ? py::object(db) : py::none());
 }
 
 }  // namespace
@@ -69,13 +70,14 @@ void register_head(py::module_& m) {
       py::arg("h"), py::arg("weight_hy"), py::arg("bias_hy"), py::arg("num_threads"));
   m.def(
       "head_backward",
-      [](const py::object& h, const py::object& w, const py::object& dy,
+      [](const py::object& h, const py::object& w, const py::object& b, const py::object& dy,
          const py::object& threads) {
         const Head head = read_head(h, w);
-        return (head.float32 ? backward_of<float> : backward_of<double>)(head, h, w, dy,
+        return (head.float32 ? backward_of<float> : backward_of<double>)(head, h, w, b, dy,
                                                                          threads_of(threads));
       },
-      py::arg("h"), py::arg("weight_hy"), py::arg("dy"), py::arg("num_threads"));
+      py::arg("h"), py::arg("weight_hy"), py::arg("bias_hy"), py::arg("dy"),
+      py::arg("num_threads"));
 }
 
 }  // namespace normrnn::bindings

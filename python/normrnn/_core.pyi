@@ -129,8 +129,12 @@ def head_forward(
     num_threads: int | None,
 ) -> NDArray[Any]: ...
 def head_backward(
-    h: NDArray[Any], weight_hy: NDArray[Any], dy: NDArray[Any], num_threads: int | None
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
+    h: NDArray[Any],
+    weight_hy: NDArray[Any],
+    bias_hy: NDArray[Any] | None,
+    dy: NDArray[Any],
+    num_threads: int | None,
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]: ...
 def squared_error(
     y: NDArray[Any], target: NDArray[Any], mask: NDArray[np.bool_] | None, scale: float
 ) -> tuple[float, NDArray[Any]]: ...

@@ -450,18 +450,12 @@ def head_backward(
     >>> nr.head_backward(np.array([[3.0, 4.0]]), np.array([[10.0]]), head)
     (array([[10., 20.]]), {'weight_hy': array([[30., 40.]]), 'bias_hy': array([10.])})
     """
-    dh, weight, d_bias = _core.head_backward(h, _head_weight(params), dy, num_threads)
-    grads = {"weight_hy": weight}
-    bias = params.get("bias_hy")
-    if bias is None:
-        return dh, grads
-    if not isinstance(bias, np.ndarray):
-        raise TypeError(f"bias_hy: expected a numpy.ndarray, got {type(bias).__name__}")
-    if bias.shape != d_bias.shape:
-        raise ValueError(f"bias_hy: expected shape {d_bias.shape}, got {bias.shape}")
-    if bias.dtype != d_bias.dtype:
-        raise TypeError(f"bias_hy: expected dtype {d_bias.dtype}, got {bias.dtype}")
-    return dh, grads | {"bias_hy": d_bias}
+    weight = _head_weight(params)
+    dh, d_weight, d_bias = _core.head_backward(h, weight, params.get("bias_hy"), dy, num_threads)
+    grads = {"weight_hy": d_weight}
+    if d_bias is not None:
+        grads["bias_hy"] = d_bias
+    return dh, grads
 
 
 def _head_weight(params: Mapping[str, Array]) -> Array:
