@@ -404,6 +404,19 @@ def test_path_errors(change: dict[str, Any], error: type[Exception], message: st
         nr.path(**(good | change))
 
 
+def test_training_ends_where_a_rule_is_at_rest() -> None:
+    """AdamW weighs λ against a gradient of about 1, so that zero is held here whatever its size."""
+    calls = []
+
+    def gradient(params: Params) -> tuple[float, Params]:
+        calls.append(None)
+        return 0.0, {"weight": params["weight"] - 1000}
+
+    fit = nr.selection.trainer(gradient, nr.AdamW(0.1), 50)
+    assert fit({"weight": np.zeros(1)}, nr.Prox(nr.L1(2.0)))["weight"] == 0
+    assert len(calls) == 1
+
+
 def test_trainer_errors() -> None:
     gradient = Lasso().gradient
     with pytest.raises(TypeError, match="rule: expected a rule such as"):

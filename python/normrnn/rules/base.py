@@ -83,6 +83,12 @@ class Rule(ABC):
         """
 
 
+def check_rule(rule: object) -> None:
+    """Refuse what is no rule."""
+    if not isinstance(rule, Rule):
+        raise TypeError(f"rule: expected a rule such as SGD(0.1), got {type(rule).__name__}")
+
+
 def registry() -> dict[str, type[Rule]]:
     """Class name and class of every rule there is.
 

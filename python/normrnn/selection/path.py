@@ -13,6 +13,7 @@ from normrnn._numbers import integer, non_negative, positive
 from normrnn.optimize import init_state, update
 from normrnn.results import UpdateInfo
 from normrnn.rules import SGD, Rule
+from normrnn.rules.base import check_rule
 from normrnn.selection.curve import (
     Curve,
     check_callables,
@@ -201,8 +202,7 @@ def trainer(
     array([0.75])
     """
     check_callables(gradient=gradient)
-    if not isinstance(rule, Rule):
-        raise TypeError(f"rule: expected a rule such as SGD(0.1), got {type(rule).__name__}")
+    check_rule(rule)
     steps = integer("steps", steps, 1)
     tol = non_negative("tol", tol)
     if clip_norm is not None:
@@ -218,9 +218,9 @@ def trainer(
         return params
 
     def at_rest(params: Params, grads: Mapping[str, Array], step: int, penalty: Penalties) -> bool:
-        # From rest a velocity grows for some steps before it overcomes a prox's threshold, so that
-        # the weights stand still: a step that has no memory tells.
-        if not (rule.slots and rule.uniform_step):
+        # Where a step grows with a velocity up to the prox's, it takes some to overcome the prox's
+        # threshold, and the weights stand still meanwhile: a step that has no memory tells.
+        if rule.prox_step == rule.lr:
             return True
         copies, alone = {name: w.copy() for name, w in params.items()}, SGD(rule.prox_step)
         state = init_state(alone, copies) | {"step": step - 1}
