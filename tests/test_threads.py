@@ -1,4 +1,7 @@
-"""Threads: good manners towards the process, and the same bits (see test_bitwise.py, too)."""
+"""Threads: good manners towards the process, and the same bits (see test_bitwise.py, too).
+
+One file of 400 lines, for most of it are short programs that share how they are run.
+"""
 
 import threading
 import time

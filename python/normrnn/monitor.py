@@ -164,10 +164,9 @@ class Monitor:
 
     def steps_of(self, name: str) -> NDArray[np.int64]:
         """Return the steps at which the numbers ``history[name]`` were recorded."""
-        for arrays in self._arrays():
-            steps: NDArray[np.int64] = arrays.pop("step")
-            if name in arrays:
-                return steps
+        for table, rows in zip((self._each, self._samples), self._rows, strict=True):
+            if name in table.columns:
+                return np.array(table.steps[:rows], np.int64)
         raise ValueError(f"name: expected one in the history, got {name!r}")
 
     def table(self) -> NDArray[Any]:

@@ -1,3 +1,6 @@
+// The pool, the jobs that it runs and their barriers, and the numbers of CPUs and threads.
+//
+// One file of 400 lines, for workers, jobs and the pool are made of the same few atomics.
 #include "cpu/threads.h"
 
 #include <pthread.h>
