@@ -102,10 +102,11 @@ def test_contract(name: str, dtype: str) -> None:
 
 
 def test_kernels_and_scalars() -> None:
-    assert [rule.kernel for rule in RULES] == ["sgd", "momentum", "nesterov", "adam", "adamw"]
+    assert [rule.kernel for rule in RULES] == ["sgd", "momentum", "momentum", "adam", "adamw"]
     assert [rule.decoupled for rule in RULES] == [False, False, False, False, True]
     assert RULES[0].scalars(1) == (0.1,)
-    assert RULES[1].scalars(3) == (0.1, 0.9, 0.1 / (1 - 0.9))
+    assert RULES[1].scalars(3) == (0.1, 0.9, 0.1 / (1 - 0.9), 0)
+    assert RULES[2].scalars(3)[3] == 1
 
 
 @pytest.mark.parametrize("rule", [Adam(lr=0.3, eps=0.01), AdamW(lr=0.3, beta1=0.2, beta2=0.5)])

@@ -53,10 +53,10 @@ Weights<T> draw_update(std::mt19937_64& rng, int rule) {
   const std::string name = rule_names()[size_t(rule)];
   const double lr = 0.1, b1 = 0.9, b2 = 0.99;
   const bool adam = name == "adam" || name == "adamw";
-  const double momentum[] = {lr, 0.9, lr / 0.1},
+  const double momentum[] = {lr, 0.9, lr / 0.1, double(below(2))},
                of_adam[] = {lr / (1 - b1 * b1 * b1),         b1, 1 - b1, b2, 1 - b2, 1e-8,
                             1 / std::sqrt(1 - b2 * b2 * b2), lr};
-  for (int i = 0; i < (adam ? 8 : 3); ++i) {
+  for (int i = 0; i < (adam ? 8 : 4); ++i) {
     options.rule_scalar[i] = T(adam ? of_adam[i] : momentum[i]);
   }
   options.clip_norm = options.clip_value = options.clip_ratio = kNone;

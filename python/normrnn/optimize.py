@@ -192,7 +192,7 @@ def update(
         clips = _clips(clip_norm=clip_norm, clip_value=clip_value, clip_ratio=clip_ratio)
     if not isinstance(params, dict):  # another mapping may make its arrays anew at each look
         raise TypeError(f"params: expected a dict, got {type(params).__name__}")
-    if not isinstance(grads, Mapping):
+    if not isinstance(grads, (dict, Mapping)):  # the first is known at once
         raise TypeError(f"grads: expected a mapping, got {type(grads).__name__}")
     on_host = is_host(device)
     odd = _other_than_numpy(params) if on_host else None
@@ -231,29 +231,27 @@ def update(
     if clip_ratio is not None:
         _refuse_split_vectors(plan, params)
     matrices = MatrixTerms(plan.pieces, params, rule, state) if plan.of_matrices else None
-
-    def core() -> UpdateInfo:
-        sums = _core.update(
-            params,
-            grads,
-            [state[slot] for slot in rule.slots],
-            plan.pieces,
-            plan.elements,
-            plan.groups,
-            matrices.pull if matrices else {},
-            rule.kernel,
-            rule.scalars(step),
-            plan.strengths,
-            clips.get("clip_norm"),
-            clips.get("clip_value"),
-            clips.get("clip_ratio"),
-            check_finite,
-            num_threads,
-            state,
-        )
-        return UpdateInfo(*sums)
-
-    return matrices.finish(core) if matrices else core()
+    told = (
+        params,
+        grads,
+        [state[slot] for slot in rule.slots],
+        plan.pieces,
+        plan.elements,
+        plan.groups,
+        matrices.pull if matrices else {},
+        rule.kernel,
+        rule.scalars(step),
+        plan.strengths,
+        clips.get("clip_norm"),
+        clips.get("clip_value"),
+        clips.get("clip_ratio"),
+        check_finite,
+        num_threads,
+        state,
+    )
+    if matrices is None:
+        return UpdateInfo(*_core.update(*told))
+    return matrices.finish(lambda: UpdateInfo(*_core.update(*told)))
 
 
 def _other_than_numpy(arrays: Mapping[str, Any]) -> str | None:

@@ -23,10 +23,11 @@ NORMRNN_INLINE void for_bundles(int64_t begin, int64_t end, F&& f) {
   constexpr int kL = kLanes<T>;
   int64_t i = begin;
   for (; i + kBundle * kL <= end; i += kBundle * kL) f(Bundle{i, kL, kBundle, kL});
-  const int whole = int((end - i) / kL);
-  if (whole) f(Bundle{i, kL, whole, kL});
-  i += whole * kL;
-  if (i < end) f(Bundle{i, kL, 1, int(end - i)});
+  while (i < end) {  // whole vectors, then what is less than one
+    const int whole = int((end - i) / kL);
+    f(whole ? Bundle{i, kL, whole, kL} : Bundle{i, kL, 1, int(end - i)});
+    i += max_of(1, whole) * kL;
+  }
 }
 
 // f(bundle, first column, first row) for rows [begin, end), `most` at a time, one beneath the other.

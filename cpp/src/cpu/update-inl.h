@@ -2,6 +2,8 @@
 // Weights in groups take it in update-groups-inl.h.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/kernels.h"
 #include "cpu/sums-inl.h"
 #include "penalties/penalties.def"
@@ -303,8 +305,9 @@ void update_rule(const UpdateTensor<T>& at, const UpdateScale<T>& scale, int64_t
                  UpdateSums& sums) {
   using Loop =
       void (*)(const UpdateTensor<T>&, const UpdateScale<T>&, int64_t, int64_t, UpdateSums&);
-#define NORMRNN_PENALTY(name, type) \
-  {update_loop<Rule, AsGradient<type>, T>, update_loop<Rule, AsProx<type>, T>},
+#define NORMRNN_PENALTY(name, type)                                                          \
+  {update_loop<Rule, std::conditional_t<type::kConstraint, NoPenalty, AsGradient<type>>, T>, \
+   update_loop<Rule, AsProx<type>, T>},
   static constexpr Loop kLoops[][2] = {
 #include "penalties/penalties.def"
   };

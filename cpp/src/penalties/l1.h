@@ -6,6 +6,8 @@
 namespace normrnn::NORMRNN_TARGET {
 
 struct L1 {
+  static constexpr bool kConstraint = false;
+
   template <class V>
   NORMRNN_FN static V value(V w, V, const V* scalar) {
     return scalar[0] * abs(w);

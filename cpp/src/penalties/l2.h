@@ -6,6 +6,8 @@
 namespace normrnn::NORMRNN_TARGET {
 
 struct L2 {
+  static constexpr bool kConstraint = false;
+
   template <class V>
   NORMRNN_FN static V value(V w, V center, const V* scalar) {
     return scalar[0] * (w - center) * (w - center);

@@ -6,6 +6,8 @@
 namespace normrnn::NORMRNN_TARGET {
 
 struct NonNegative {
+  static constexpr bool kConstraint = true;
+
   template <class V>
   NORMRNN_FN static V value(V, V, const V*) {
     return V{};

@@ -1,6 +1,7 @@
 // The contract of an elementwise penalty R(w) = sum r(w): value, gradient, proximal map.
 //
 //   struct MyPenalty {
+//     static constexpr bool kConstraint = false;  // true: prox alone; value and gradient are 0
 //     template <class V> NORMRNN_FN static V value(V w, V center, const V* scalar);     // r(w)
 //     template <class V> NORMRNN_FN static V gradient(V w, V center, const V* scalar);  // r'(w)
 //     template <class V> NORMRNN_FN static V prox(V w, V center, V step, const V* scalar);

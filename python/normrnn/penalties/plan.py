@@ -103,7 +103,7 @@ def plan_of(penalty: Some | Mapping[str, Some], params: dict[str, NDArray[Any]],
     # Penalties are frozen; a mapping or a list around them is not, so each of them is in the key.
     # A list with None in it is refused and None itself is not, so that they must not look the same.
     ids: Iterable[Hashable]
-    if by_pattern := isinstance(penalty, Mapping):
+    if by_pattern := hasattr(penalty, "__len__") and isinstance(penalty, Mapping):  # see as_list
         lists = [[] if some is None else as_list(some) for some in penalty.values()]
         ids = [(name, *map(id, some)) for name, some in zip(penalty, lists, strict=True)]
     else:

@@ -47,19 +47,15 @@ class Momentum(Rule):
     momentum: float = 0.9
     nesterov: bool = False
     slots: ClassVar[tuple[str, ...]] = ("velocity",)
+    kernel = "momentum"
 
     def __post_init__(self) -> None:
         """Check the hyper-parameters."""
         check_fields(self, lr=non_negative, momentum=fraction, nesterov=flag)
 
-    @property
-    def kernel(self) -> str:
-        """``"momentum"`` or ``"nesterov"``."""
-        return "nesterov" if self.nesterov else "momentum"
-
     def scalars(self, step: int) -> tuple[float, ...]:
-        """(lr, momentum, prox_step)."""
-        return (self.lr, self.momentum, self.prox_step)
+        """(lr, momentum, prox_step, whether Nesterov's as 0 or 1)."""
+        return (self.lr, self.momentum, self.prox_step, float(self.nesterov))
 
     @property
     def prox_step(self) -> float:
