@@ -11,6 +11,7 @@
 #include "normrnn/registry.h"
 #include "peak.h"
 #include "register.h"
+#include "workspace.h"
 
 // By which threadpoolctl knows this library from others whose file is called _core.
 extern "C" __attribute__((visibility("default"), used)) const char normrnn_core = 1;
@@ -65,6 +66,7 @@ void register_config(py::module_& m) {
       "set_num_threads",
       [](const py::object& count) { set_num_threads(count_in("count", count, "an integer")); },
       py::arg("count"));
+  m.def("release_host_memory", [] { without_gil([] { normrnn::release_memory(); }); });
   m.def("cells", [] {
     py::dict d;
     for (const CellFacts& cell : cells()) {

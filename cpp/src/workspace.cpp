@@ -1,5 +1,8 @@
 #include "workspace.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -76,6 +79,12 @@ class Store {
     shrink_to(std::max(most_ / 2, most_ - in_use_));
   }
 
+  void release() {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    shrink_to(0);
+    most_ = in_use_;
+  }
+
  private:
   void shrink_to(int64_t bytes) {  // the largest blocks go first
     while (kept_bytes_ > bytes) {
@@ -114,6 +123,13 @@ void give_memory(void* memory, int64_t bytes) {
   bytes = rounded(bytes);
   if (bytes >= kWorthKeeping) return store().give(memory, bytes);
   std::free(memory);
+}
+
+void release_memory() {
+  store().release();
+#if defined(__GLIBC__)
+  malloc_trim(0);  // what was freed below something that is in use
+#endif
 }
 
 }  // namespace normrnn

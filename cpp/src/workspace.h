@@ -31,6 +31,9 @@ int64_t product(Sizes... sizes) {
 void* take_memory(int64_t bytes);
 void give_memory(void* memory, int64_t bytes);
 
+// Gives what is kept back to the system, and forgets how much was ever in use.
+void release_memory();
+
 template <class T>
 class Buffer {
  public:

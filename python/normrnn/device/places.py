@@ -66,15 +66,34 @@ def synchronize(device: str = "cuda", stream: object = None) -> None:
 
 
 def release_memory(device: str = "cuda") -> None:
-    """Give memory that normrnn keeps for calls to come back to the driver.
+    """Give memory that normrnn keeps for calls to come back to the driver, or to the system.
+
+    On the CPU that is at most as much as has ever been in use at once. What arrays and tapes hold
+    stays theirs.
+
+    Parameters
+    ----------
+    device : str
+        "cuda", which is "cuda:0", or "cuda:1" and so on; or "cpu".
+
+    Raises
+    ------
+    RuntimeError
+        For a GPU, if normrnn was built without CUDA, or there is none.
+    ValueError
+        If there is no such device.
 
     Examples
     --------
     >>> import normrnn as nr
+    >>> nr.device.release_memory("cpu")
     >>> for i in range(nr.device.device_count()):
     ...     nr.device.release_memory(f"cuda:{i}")
     """
-    _core.release_memory(index_in("device", device))
+    if str(device) == "cpu":  # as torch.device's is
+        _core.release_host_memory()
+    else:
+        _core.release_memory(index_in("device", device))
 
 
 @overload
