@@ -93,8 +93,13 @@ struct Stepper {
     Vec<T> slot[Rule::kSlots + 1];
   };
 
-  Stepper(const UpdateTensor<T>& tensor, const UpdateScale<T>& scale, Penalty how = {})
-      : at(tensor), penalty(how), clip(splat(scale.clip_scale)), limit(splat(scale.clip_value)) {
+  Stepper(const UpdateTensor<T>& tensor, const UpdateScale<T>& scale, bool by_rows = false,
+          Penalty how = {})
+      : at(tensor),
+        penalty(how),
+        clips(by_rows || scale.clip_scale != 1 || __builtin_isfinite(scale.clip_value)),
+        clip(splat(scale.clip_scale)),
+        limit(splat(scale.clip_value)) {
     for (int i = 0; i < kMaxScalars; ++i) {
       rule[i] = splat(scale.rule_scalar[i]);
       strength[i] = splat(at.penalty_scalar[i]);
@@ -110,7 +115,8 @@ struct Stepper {
     Vec<T> scalar[kMaxScalars];
     const Vec<T> factor = at.factor ? load_n(at.factor + i, n) : splat(T(1));
     for (int s = 0; s < kMaxScalars; ++s) scalar[s] = strength[s] * factor;
-    Vec<T> g = row_clip * max(-limit, min(limit, load_n(at.g + i, n)));
+    Vec<T> g = load_n(at.g + i, n);
+    if (clips) g = row_clip * max(-limit, min(limit, g));
     to.w = w;
     to.g = g;
     for (int s = 0; s < Rule::kSlots; ++s) to.slot[s] = load_n(at.slot[s] + i, n);
@@ -131,8 +137,9 @@ struct Stepper {
     for (int s = 0; s < Rule::kSlots; ++s) __builtin_prefetch(at.slot[s] + i, 0, 2);
   }
 
-  const UpdateTensor<T>& at;
+  const UpdateTensor<T> at;  // a copy, which stores to weights leave as it is
   const Penalty penalty;
+  const bool clips;
   Vec<T> rule[kMaxScalars], strength[kMaxScalars], clip, limit;
 };
 
