@@ -14,7 +14,7 @@ struct ElasticNet {
   }
   template <class V>
   NORMRNN_FN static V gradient(V w, V, const V* scalar) {
-    return scalar[0] * sign(w) + 2 * scalar[1] * w;
+    return scalar[0] * sign(w) + 2 * (scalar[1] * w);  // which the value has too
   }
   template <class V>
   NORMRNN_FN static V prox(V w, V, V step, const V* scalar) {

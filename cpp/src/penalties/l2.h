@@ -14,7 +14,7 @@ struct L2 {
   }
   template <class V>
   NORMRNN_FN static V gradient(V w, V center, const V* scalar) {
-    return 2 * scalar[0] * (w - center);
+    return 2 * (scalar[0] * (w - center));  // which the value has too
   }
   template <class V>
   NORMRNN_FN static V prox(V w, V center, V step, const V* scalar) {
