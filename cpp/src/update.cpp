@@ -99,17 +99,18 @@ class Update {
     UpdateResult result{};
     // All that may refuse comes before anything is changed: a look at the gradients, threads that
     // cannot be started, and memory that is not there, but for what a block of rows takes.
-    const bool clips =
-        by_rows_ || std::isfinite(call_.clip_norm) || std::isfinite(call_.clip_value);
-    const bool look_first = call_.check_finite || clips;
+    const bool clips_parts = by_rows_ || std::isfinite(call_.clip_value);
+    const bool look_first = call_.check_finite || clips_parts || std::isfinite(call_.clip_norm);
     if (look_first) result.grad_norm = norm_of_gradients();
     result.clip_scale =
         result.grad_norm > call_.clip_norm ? call_.clip_norm / result.grad_norm : 1.0;
-    const bool sum_gradients = !look_first || by_rows_ || std::isfinite(call_.clip_value);
+    const bool clips = clips_parts || result.clip_scale != 1;
+    const bool sum_gradients = !look_first || clips_parts;
     const int slots = rules()[size_t(call_.rule)].slots;
     const double bytes = size_ * double(sizeof(T)) * (2 + slots);
-    scale_ = {call_.rule_scalar, T(result.clip_scale), T(call_.clip_value), sum_gradients,
-              bytes > kCached * call_.threads ? kAhead : 0};
+    const int64_t ahead = bytes > kCached * call_.threads ? kAhead : 0;
+    scale_ = {
+        call_.rule_scalar, T(result.clip_scale), T(call_.clip_value), clips, sum_gradients, ahead};
 
     std::vector<cpu::UpdateSums> sums(blocks_.size());
     const double work = (3 + 2 * slots) * size_;
@@ -120,9 +121,8 @@ class Update {
     result.penalty = total.penalty;
     if (!look_first) result.grad_norm = std::sqrt(total.grad_squares);
     // What is not clipped, or only scaled, need not be summed again; it may not even be summable.
-    result.clipped_norm = by_rows_ || std::isfinite(call_.clip_value)
-                              ? std::sqrt(total.grad_squares)
-                              : result.grad_norm * result.clip_scale;
+    result.clipped_norm =
+        clips_parts ? std::sqrt(total.grad_squares) : result.grad_norm * result.clip_scale;
     result.update_norm = std::sqrt(total.update_squares);
     result.param_norm = std::sqrt(total.param_squares);
     return result;

@@ -248,6 +248,7 @@ template <class T>
 struct UpdateScale {
   const T* rule_scalar;      // [kMaxScalars]
   T clip_scale, clip_value;  // of the gradients: a factor, then the largest size
+  bool clips;                // whether these or a row's factor change any
   bool sum_gradients;        // whether their squares are asked for
   int64_t ahead;             // by how many elements memory is read ahead; 0: not at all
 };

@@ -85,7 +85,7 @@ template <bool kGroups, class Rule, class Penalty, class T>
 T row_loop(const UpdateTensor<T>& at, const UpdateScale<T>& scale, const GroupRows& rows,
            const T* row_clip, const T* group_pull, const GroupSums& to, const StepKeep<T>& kept,
            Penalty penalty, UpdateSums& sums) {
-  const Stepper<Rule, Penalty, T> steps(at, scale, row_clip != nullptr, penalty);
+  const Stepper<Rule, Penalty, T> steps(at, scale, penalty);
   const int64_t first = rows.begin * rows.columns;
   const StepKeep<T> keep = kept.w ? StepKeep<T>{kept.w - first, kept.step_size - first} : kept;
   // With columns' sums as many rows at a time as are not too many streams.

@@ -93,11 +93,10 @@ struct Stepper {
     Vec<T> slot[Rule::kSlots + 1];
   };
 
-  Stepper(const UpdateTensor<T>& tensor, const UpdateScale<T>& scale, bool by_rows = false,
-          Penalty how = {})
+  Stepper(const UpdateTensor<T>& tensor, const UpdateScale<T>& scale, Penalty how = {})
       : at(tensor),
         penalty(how),
-        clips(by_rows || scale.clip_scale != 1 || __builtin_isfinite(scale.clip_value)),
+        clips(scale.clips),
         clip(splat(scale.clip_scale)),
         limit(splat(scale.clip_value)) {
     for (int i = 0; i < kMaxScalars; ++i) {
