@@ -231,7 +231,7 @@ def update(
     if clip_ratio is not None:
         _refuse_split_vectors(plan, params)
     matrices = MatrixTerms(plan.pieces, params, rule, state) if plan.of_matrices else None
-    told = (
+    arguments = (
         params,
         grads,
         [state[slot] for slot in rule.slots],
@@ -249,9 +249,9 @@ def update(
         num_threads,
         state,
     )
-    if matrices is None:
-        return UpdateInfo(*_core.update(*told))
-    return matrices.finish(lambda: UpdateInfo(*_core.update(*told)))
+    if matrices:
+        return matrices.finish(lambda: UpdateInfo(*_core.update(*arguments)))
+    return UpdateInfo(*_core.update(*arguments))
 
 
 def _other_than_numpy(arrays: Mapping[str, Any]) -> str | None:
