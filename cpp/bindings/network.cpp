@@ -1,6 +1,7 @@
 #include "network.h"
 
 #include <algorithm>
+#include <array>
 #include <deque>
 
 namespace normrnn::bindings {
@@ -17,6 +18,12 @@ const py::str& name_of(ParameterKind kind, int layer, int direction) {
                        std::to_string(next / (2 * kKinds)) + (next / kKinds % 2 ? "_reverse" : ""));
   }
   return names[index];
+}
+
+// The head's, which may stand among the network's; kept, too.
+const std::array<py::str, 2>& head_names() {
+  static const auto& names = *new std::array<py::str, 2>{"weight_hy", "bias_hy"};
+  return names;
 }
 
 py::array weight(const py::str& name, const py::object& object, bool float32, const Dims& dims) {
@@ -67,12 +74,15 @@ Layout read_layout(const std::string& cell, const py::dict& params, const First&
       }
     }
   }
-  if (params.size() == net.names.size()) return net;  // and all of them were found
+  const auto& of_head = head_names();
+  const auto given = std::count_if(of_head.begin(), of_head.end(),
+                                   [&](const py::str& name) { return params.contains(name); });
+  if (params.size() == net.names.size() + size_t(given)) return net;  // all of them are known
   for (const auto& item : params) {
     const std::string name = py::str(item.first);
-    if (name == "weight_hy" || name == "bias_hy") continue;  // the head's own
     const auto same = [&](const py::str& known) { return known.cast<std::string>() == name; };
-    if (std::none_of(net.names.begin(), net.names.end(), same)) {
+    if (std::none_of(net.names.begin(), net.names.end(), same) &&
+        std::none_of(of_head.begin(), of_head.end(), same)) {
       refuse_value("params", "only names of this network's parameters, such as 'weight_hh_l0'",
                    "'" + name + "'");
     }

@@ -84,7 +84,7 @@ void register_device_update(py::module_& m) {
   m.def(
       "device_update",
       [](const py::list& tensors, const std::string& rule, const py::sequence& rule_scalars,
-         const Doubles& group_strength, const py::object& clip_norm, const py::object& clip_value,
+         const py::array& group_strength, const py::object& clip_norm, const py::object& clip_value,
          const py::object& clip_ratio, const py::object& check_finite, py::dict& state,
          const py::object& stream, const py::object& stream_owner) {
         const int index = index_of("rule", rule_names(), rule);

@@ -49,7 +49,7 @@ struct PieceArrays {
 
 template <class T>
 py::tuple update_of(const Given& given, int rule, const py::sequence& rule_scalars,
-                    const Doubles& group_strength, const Clip& clip, bool check_finite,
+                    const py::array& group_strength, const Clip& clip, bool check_finite,
                     int threads) {
   auto call = update_call<T>(rule, rule_scalars, group_strength, clip, check_finite);
   call.threads = threads;
@@ -58,8 +58,15 @@ py::tuple update_of(const Given& given, int rule, const py::sequence& rule_scala
   std::vector<std::string> names;
   std::vector<Dims> shapes;
   std::vector<int64_t> first_rows;
+  const size_t count = given.pieces.size(), roles = 2 + given.slots.size();
+  kept.reserve(count * roles);
+  spans.reserve(count * roles);
+  names.reserve(count);
+  shapes.reserve(count);
+  first_rows.reserve(count);
+  call.tensors.reserve(count);
   constexpr bool kFloat32 = std::is_same_v<T, float>;
-  for (size_t i = 0; i < given.pieces.size(); ++i) {
+  for (size_t i = 0; i < count; ++i) {
     const auto piece = py::reinterpret_borrow<py::tuple>(given.pieces[i]);
     const PieceArrays arrays(given, piece);
     names.push_back(piece[0].cast<std::string>());
@@ -73,12 +80,11 @@ py::tuple update_of(const Given& given, int rule, const py::sequence& rule_scala
                                         : input<T>(label(role, name), object, dims);
       const char* begin = static_cast<const char*>(array.data());
       spans.push_back({begin, begin + array.nbytes(), role, names.size() - 1});
-      kept.push_back(array);
-      return array;
+      return kept.emplace_back(array);
     };
     UpdateTensor<T> at{};
     if (!py::isinstance<py::array>(arrays.w)) as_array(label(kParam, name), arrays.w);  // throws
-    const Dims dims = dims_of(py::reinterpret_borrow<py::array>(arrays.w));
+    Dims dims = dims_of(py::reinterpret_borrow<py::array>(arrays.w));
     py::array w = take(kParam, arrays.w, dims);
     at.w = mutable_data<T>(w);
     at.size = w.size();
@@ -100,9 +106,10 @@ py::tuple update_of(const Given& given, int rule, const py::sequence& rule_scala
     }
     read_groups(given.groups[i], group_strength.size(), at);
     const py::int_ number(i);
-    if (given.pulls.contains(number)) at.pull = data<T>(take(kPull, given.pulls[number], dims));
+    if (!given.pulls.empty() && given.pulls.contains(number))
+      at.pull = data<T>(take(kPull, given.pulls[number], dims));
     call.tensors.push_back(at);
-    shapes.push_back(dims);
+    shapes.push_back(std::move(dims));
     first_rows.push_back(arrays.first_row);
   }
   refuse_overlap(spans, names);
@@ -127,16 +134,19 @@ py::tuple update_of(const Given& given, int rule, const py::sequence& rule_scala
                         result.clip_scale, result.clipped_norm);
 }
 
-// Names, shapes and dtypes, as bytes that are alike only where these are.
-py::bytes layout_of(const py::dict& params) {
+// Names, shapes and dtypes, as bytes that are alike only where these are; None if something is no
+// NumPy array.
+py::object layout_of(const py::dict& params) {
   std::string layout;
+  layout.reserve(params.size() * 128);
   const auto add = [&](int64_t number) {
     layout.append(reinterpret_cast<const char*>(&number), sizeof number);
   };
   for (const auto& [key, w] : params) {
     if (!py::isinstance<py::str>(key)) refuse_type("params", "names that are str", type_of(key));
+    if (!py::isinstance<py::array>(w)) return py::none();
     const auto name = key.cast<std::string>();
-    const py::array array = as_array(label(kParam, name), w);
+    const auto array = py::reinterpret_borrow<py::array>(w);
     const py::dtype dtype = array.dtype();
     add(int64_t(name.size()));
     layout += name;
@@ -158,7 +168,7 @@ void register_update(py::module_& m) {
       [](const py::dict& params, const py::object& grads, const py::list& slots,
          const py::list& pieces, const py::list& elements, const py::list& groups,
          const py::dict& pulls, const std::string& rule, const py::sequence& rule_scalars,
-         const Doubles& group_strength, const py::object& clip_norm, const py::object& clip_value,
+         const py::array& group_strength, const py::object& clip_norm, const py::object& clip_value,
          const py::object& clip_ratio, const py::object& check_finite,
          const py::object& num_threads, py::dict& state) {
         const int index = index_of("rule", rule_names(), rule);

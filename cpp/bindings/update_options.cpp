@@ -35,26 +35,28 @@ void refuse_overlap(std::vector<Span>& spans, const std::vector<std::string>& na
 namespace {
 
 // Kernels take numbers twice (2 strength w), and infinity times a weight of 0 is NaN.
-template <class T>
-void refuse_beyond(const std::string& name, double value) {
+template <class T, class Name>
+void refuse_beyond(double value, Name&& name) {
   constexpr double kMost = double(std::numeric_limits<T>::max()) / 2;
   if (std::abs(value) <= kMost) return;
   const auto text = [](double number) { return py::str(py::float_(number)).cast<std::string>(); };
   const std::string dtype = sizeof(T) == 4 ? "float32" : "float64";
-  refuse_value(name, "numbers of at most " + text(kMost) + " for " + dtype, text(value));
+  refuse_value(name(), "numbers of at most " + text(kMost) + " for " + dtype, text(value));
 }
 
-template <class T>
-void copy_scalars(const std::string& name, const py::handle& values, T* out) {
+// name(): whose numbers, in words that are put together only when needed.
+template <class T, class Name>
+void copy_scalars(const py::handle& values, T* out, Name&& name) {
   const auto scalars = py::reinterpret_borrow<py::sequence>(values);
-  if (scalars.size() > size_t(kMaxScalars)) {
-    refuse_value(name, "at most " + std::to_string(kMaxScalars) + " numbers",
-                 std::to_string(scalars.size()));
+  const size_t count = scalars.size();
+  if (count > size_t(kMaxScalars)) {
+    refuse_value(name(), "at most " + std::to_string(kMaxScalars) + " numbers",
+                 std::to_string(count));
   }
   std::fill_n(out, kMaxScalars, T(0));
-  for (size_t i = 0; i < scalars.size(); ++i) {
+  for (size_t i = 0; i < count; ++i) {
     const double scalar = scalars[i].cast<double>();
-    refuse_beyond<T>(name, scalar);
+    refuse_beyond<T>(scalar, name);
     out[i] = T(scalar);
   }
 }
@@ -71,14 +73,18 @@ Apply apply_of(const py::handle& prox) {
 }  // namespace
 
 template <class T>
-UpdateCall<T> update_call(int rule, const py::sequence& rule_scalars, const Doubles& group_strength,
-                          const Clip& clip, bool check_finite) {
+UpdateCall<T> update_call(int rule, const py::sequence& rule_scalars,
+                          const py::array& group_strength, const Clip& clip, bool check_finite) {
   UpdateCall<T> call{};
   call.rule = rule;
-  copy_scalars("rule", rule_scalars, call.rule_scalar);
-  call.group_strength.assign(group_strength.data(), group_strength.data() + group_strength.size());
+  copy_scalars(rule_scalars, call.rule_scalar, [] { return std::string("rule"); });
+  if (group_strength.size()) {
+    // An array rather than a list, which would be read one Python float at a time.
+    const py::array_t<double, py::array::c_style | py::array::forcecast> strengths(group_strength);
+    call.group_strength.assign(strengths.data(), strengths.data() + strengths.size());
+  }
   for (const double strength : call.group_strength) {
-    refuse_beyond<T>("penalty of groups", strength);
+    refuse_beyond<T>(strength, [] { return std::string("penalty of groups"); });
   }
   call.clip_norm = clip.norm;
   call.clip_value = clip.value;
@@ -90,7 +96,7 @@ UpdateCall<T> update_call(int rule, const py::sequence& rule_scalars, const Doub
 template <class T>
 void read_penalty(const std::string& name, const py::tuple& penalty, UpdateTensor<T>& at) {
   at.penalty = index_of("penalty", penalty_names(), penalty[0].cast<std::string>());
-  copy_scalars("penalty of '" + name + "'", penalty[1], at.penalty_scalar);
+  copy_scalars(penalty[1], at.penalty_scalar, [&] { return "penalty of '" + name + "'"; });
   at.apply = apply_of(penalty[4]);
 }
 
@@ -111,9 +117,10 @@ void read_groups(const py::object& given, int64_t groups, UpdateTensor<T>& at) {
   }
 }
 
-#define NORMRNN_INSTANTIATE(T)                                                                     \
-  template UpdateCall<T> update_call(int, const py::sequence&, const Doubles&, const Clip&, bool); \
-  template void read_penalty(const std::string&, const py::tuple&, UpdateTensor<T>&);              \
+#define NORMRNN_INSTANTIATE(T)                                                                \
+  template UpdateCall<T> update_call(int, const py::sequence&, const py::array&, const Clip&, \
+                                     bool);                                                   \
+  template void read_penalty(const std::string&, const py::tuple&, UpdateTensor<T>&);         \
   template void read_groups(const py::object&, int64_t, UpdateTensor<T>&);
 NORMRNN_INSTANTIATE(float)
 NORMRNN_INSTANTIATE(double)

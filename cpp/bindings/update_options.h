@@ -34,12 +34,9 @@ inline double limit_of(const py::object& limit) {
   return limit.is_none() ? std::numeric_limits<double>::infinity() : limit.cast<double>();
 }
 
-// An array rather than a list, which would be read one Python float at a time.
-using Doubles = py::array_t<double, py::array::c_style | py::array::forcecast>;
-
 template <class T>
-UpdateCall<T> update_call(int rule, const py::sequence& rule_scalars, const Doubles& group_strength,
-                          const Clip& clip, bool check_finite);
+UpdateCall<T> update_call(int rule, const py::sequence& rule_scalars,
+                          const py::array& group_strength, const Clip& clip, bool check_finite);
 
 // Of the parameter `name`; but for its arrays.
 template <class T>

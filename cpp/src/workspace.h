@@ -97,6 +97,7 @@ inline int workers_for_additions(int64_t work, int threads) {
 // the exception comes out of this call.
 template <class F>
 void parallel_for(int threads, int64_t count, int64_t work, F&& f) {
+  if (count == 0) return;
   constexpr int kMostRanges = 32;
   struct alignas(64) Range {
     std::atomic<int64_t> next;

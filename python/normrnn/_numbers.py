@@ -16,6 +16,8 @@ def non_negative(argument: str, value: object) -> float:
 
 def positive(argument: str, value: object) -> float:
     """`value` as a float if it is finite and above 0."""
+    if type(value) is float and 0 < value < math.inf:  # the same, for what gradients are clipped to
+        return value
     return _number(argument, value, "a finite number > 0", lambda v: 0 < v < math.inf)
 
 

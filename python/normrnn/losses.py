@@ -6,6 +6,7 @@ the number of sequences B.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -198,7 +199,7 @@ def _scale(
     if reduction == "batch_mean":
         count = y.shape[0 if batch_first or y.ndim == 2 else 1]
     elif reduction == "mean":
-        rows = int(np.prod(y.shape[:-1])) if mask is None else int(np.count_nonzero(mask))
+        rows = math.prod(y.shape[:-1]) if mask is None else int(np.count_nonzero(mask))
         count = rows * y.shape[-1] if per_element else rows
     else:
         raise ValueError(f"reduction: expected 'sum', 'mean' or 'batch_mean', got {reduction!r}")

@@ -195,10 +195,11 @@ def update(
     if not isinstance(grads, (dict, Mapping)):  # the first is known at once
         raise TypeError(f"grads: expected a mapping, got {type(grads).__name__}")
     on_host = is_host(device)
-    odd = _other_than_numpy(params) if on_host else None
-    if odd is not None:
+    layout = _core.layout_of(params) if on_host else None
+    if on_host and layout is None:
         on_host = not any_on_device(params)
         if on_host:
+            odd = next(name for name, w in params.items() if not isinstance(w, np.ndarray))
             got = type(params[odd]).__name__
             raise TypeError(f"params[{odd!r}]: expected a numpy.ndarray, got {got}")
     if params.keys() != grads.keys():
@@ -227,7 +228,7 @@ def update(
         )
     if stream is not None:
         refuse_stream(stream)
-    plan = plan_of(penalty, params, step)
+    plan = plan_of(penalty, params, step, layout)
     if clip_ratio is not None:
         _refuse_split_vectors(plan, params)
     matrices = MatrixTerms(plan.pieces, params, rule, state) if plan.of_matrices else None
@@ -252,13 +253,6 @@ def update(
     if matrices:
         return matrices.finish(lambda: UpdateInfo(*_core.update(*arguments)))
     return UpdateInfo(*_core.update(*arguments))
-
-
-def _other_than_numpy(arrays: Mapping[str, Any]) -> str | None:
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            return name
-    return None
 
 
 def _clips(**limits: float | None) -> dict[str, float]:

@@ -354,8 +354,8 @@ void set_interrupt_check(InterruptCheck check) { interrupt_check = check; }
 unsigned interrupt_checks() { return checks; }
 
 bool run_team(int workers, Task task, void* context, TaskKind kind) {
-  Job job{task, context, std::max(1, workers), kind, get_mode(), SteadyClock::now(), {}, {},
-          {},   {}};
+  const auto begun = kind == TaskKind::kCompute ? SteadyClock::now() : SteadyClock::time_point();
+  Job job{task, context, std::max(1, workers), kind, get_mode(), begun, {}, {}, {}, {}};
   if (job.size == 1 || !the_pool().try_run(job)) {
     job.size = 1;
     job.run(0);

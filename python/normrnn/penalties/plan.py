@@ -6,7 +6,7 @@ at each update, and their numbers put where the plan has them.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,8 +92,15 @@ class Plan(NamedTuple):
 _kept: OrderedDict[Hashable, Plan] = OrderedDict()
 
 
-def plan_of(penalty: Some | Mapping[str, Some], params: dict[str, NDArray[Any]], step: int) -> Plan:
+def plan_of(
+    penalty: Some | Mapping[str, Some],
+    params: dict[str, NDArray[Any]],
+    step: int,
+    layout: bytes | None = None,
+) -> Plan:
     """Say what applies to each piece of the parameters at an update; see `resolve`.
+
+    `layout` is that of the parameters, for those who have it.
 
     Raises
     ------
@@ -102,14 +109,17 @@ def plan_of(penalty: Some | Mapping[str, Some], params: dict[str, NDArray[Any]],
     """
     # Penalties are frozen; a mapping or a list around them is not, so each of them is in the key.
     # A list with None in it is refused and None itself is not, so that they must not look the same.
-    ids: Iterable[Hashable]
-    if by_pattern := hasattr(penalty, "__len__") and isinstance(penalty, Mapping):  # see as_list
+    ids: Hashable
+    lists: list[Any]
+    if not hasattr(penalty, "__len__"):  # one by itself; see as_list
+        lists, ids = [penalty], id(penalty)
+    elif isinstance(penalty, Mapping):
         lists = [[] if some is None else as_list(some) for some in penalty.values()]
-        ids = [(name, *map(id, some)) for name, some in zip(penalty, lists, strict=True)]
+        ids = tuple((name, *map(id, some)) for name, some in zip(penalty, lists, strict=True))
     else:
-        lists = [] if penalty is None else as_list(penalty)
-        ids = map(id, lists)
-    key = (by_pattern, tuple(ids), _core.layout_of(params))
+        lists = as_list(penalty)
+        ids = ("in a list", *map(id, lists))
+    key = ids, layout or _core.layout_of(params)
     found = _kept.get(key)
     if found is not None:
         return _at(found, step) if found.scheduled else found
