@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -203,6 +204,73 @@ def test_arrays_by_dlpack(knows_versions: bool) -> None:
     out = nr.forward("lstm", Exporter(arrays.x), params, lengths=RAGGED, stream=7)
     expected = nr.forward("lstm", arrays.x, arrays.params, lengths=RAGGED)
     np.testing.assert_allclose(out.y.to_host(), expected.y, atol=1e-5)
+
+
+@needs_simulated
+@pytest.mark.parametrize(("given", "expected"), [(None, 1), (7, 7)])
+def test_an_interface_without_streams_is_not_believed_where_there_is_dlpack(
+    given: int | None, expected: int
+) -> None:
+    """JAX's arrays have one, and are in the order of streams of JAX's."""
+    asked: list[int] = []
+
+    class Jaxlike(Shared):
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return (2, 0)
+
+        def __dlpack__(self, *, stream: int, **more: Any) -> object:
+            asked.append(stream)
+            return nr.device.to_device(self.array).__dlpack__(stream=-1, **more)
+
+    class Tensorlike(Jaxlike):
+        """As PyTorch's: in the order of the stream that the call is on."""
+
+        def record_stream(self, stream: object) -> None: ...
+
+    arrays = SMALL.arrays()
+    params = {name: Shared(w) for name, w in arrays.params.items()}
+    out = nr.forward("lstm", Jaxlike(arrays.x, version=2), params, lengths=RAGGED, stream=given)
+    wanted = nr.forward("lstm", arrays.x, arrays.params, lengths=RAGGED)
+    np.testing.assert_allclose(out.y.to_host(), wanted.y, atol=1e-5)
+    assert out.y.__cuda_array_interface__["stream"] == expected
+    assert asked == [expected]
+    for kind, version in ((Jaxlike, 3), (Tensorlike, 2)):
+        nr.forward("lstm", kind(arrays.x, version=version), params, lengths=RAGGED, stream=given)
+    assert asked == [expected]
+
+
+@needs_simulated
+def test_dlpack_alone_means_the_default_stream() -> None:
+    """Which x is in the order of then; that a weight names another one comes too late."""
+
+    class Exporter:
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return (2, 0)
+
+        def __dlpack__(self, **options: Any) -> object:
+            return nr.device.to_device(arrays.x).__dlpack__(**options)
+
+    arrays = SMALL.arrays()
+    params = {name: Shared(w, stream=5) for name, w in arrays.params.items()}
+    out = nr.forward("lstm", Exporter(), params, lengths=RAGGED)
+    assert out.y.__cuda_array_interface__["stream"] == 1
+
+
+@needs_simulated
+def test_results_on_a_threads_own_stream_are_waited_for_on_another_thread() -> None:
+    """Handle 2 is another stream on each; the simulated device refuses to read too early."""
+    arrays = SMALL.arrays()
+
+    def pass_() -> Any:
+        return nr.forward("lstm", Shared(arrays.x), params, lengths=RAGGED, stream=2)
+
+    params = {name: Shared(w) for name, w in arrays.params.items()}
+    with ThreadPoolExecutor(1) as other:
+        out = other.submit(pass_).result()
+        mine = pass_()
+        expected = nr.forward("lstm", arrays.x, arrays.params, lengths=RAGGED)
+        for y in (out.y, mine.y):
+            np.testing.assert_allclose(y.to_host(), expected.y, atol=1e-5)
 
 
 @needs_simulated

@@ -30,7 +30,9 @@ def test_recorded_loops_give_the_same_bits(library: str, tmp_path: Path) -> None
     assert {name.split(":")[0] for name in results["1"]} == set(CASES)
     assert len({name for name in results["1"] if name.startswith("lstm: ")}) > 20 * STEPS
     assert_same_bits(results["1"], results["0"])
-    assert not any(launches or failures for launches, failures in counts["0"].values())
-    for case, (launches, failures) in counts["1"].items():
+    assert not any(any(each) for each in counts["0"].values())
+    for case, (launches, backwards, failures) in counts["1"].items():
         assert failures == 0, case
         assert (launches > 0) != SIMULATED, case  # the simulated device has no graphs
+        if "dropout" not in case:  # whose steps are not alike
+            assert (backwards > 0) != SIMULATED, case

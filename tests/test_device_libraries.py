@@ -52,7 +52,8 @@ class Stand:
             zeros_like=lambda a, memory_format: Tensor(np.zeros_like(a.array)),
             cuda=SimpleNamespace(
                 current_stream=lambda device: SimpleNamespace(cuda_stream=31, device_index=device),
-                ExternalStream=lambda handle, device: SimpleNamespace(handle=handle),
+                default_stream=lambda device: SimpleNamespace(handle=0),
+                ExternalStream=lambda handle, device: SimpleNamespace(handle=handle or "new"),
             ),
         )
 
@@ -133,7 +134,7 @@ def test_work_is_on_the_current_stream(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("library", ["torch"], indirect=True)
-@pytest.mark.parametrize(("stream", "handle"), [(7, 7), (1, 0), (None, None)])
+@pytest.mark.parametrize(("stream", "handle"), [(7, 7), (0, 0), (1, 0), (None, None)])
 @pytest.mark.usefixtures("library")
 def test_pytorch_learns_who_uses_its_memory(stream: int | None, handle: int | None) -> None:
     """Else it would give what is dropped to others before the caller's stream has read it."""

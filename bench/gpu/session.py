@@ -150,9 +150,9 @@ def sanitize() -> int:
     for check in ("memcheck", "racecheck"):
         under = (tool, "--tool", check, "--error-exitcode", "9")
         under += ("--target-processes", "application-only", "--require-cuda-init", "no")
-        under += ("--kernel-regex", "kns=normrnn")  # not those of cuBLAS and PyTorch
+        under += ("--kernel-name", "kns=normrnn")  # not those of cuBLAS and PyTorch
         if check == "memcheck":  # libraries ask for what may fail, and look at what comes back
-            under += ("--report-api-errors", "no")
+            under += ("--report-api-errors", "no", "--track-stream-ordered-races", "all")
         worst = max(worst, abs(pytest("-k", SANITIZED, under=under)))
     return worst
 
@@ -180,7 +180,11 @@ def run(*command: object, environment: dict[str, str] | None = None) -> int:
     print("$", *words, flush=True)
     path = os.pathsep.join(filter(None, (str(PACKAGE), os.environ.get("PYTHONPATH"))))
     own = os.environ | {"PYTHONPATH": path} | (environment or {})
-    return subprocess.run(words, cwd=ROOT, env=own, check=False).returncode
+    try:
+        return subprocess.run(words, cwd=ROOT, env=own, check=False).returncode
+    except FileNotFoundError as error:  # what the build did not make
+        print(error)
+        return 127
 
 
 if __name__ == "__main__":

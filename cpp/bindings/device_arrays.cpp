@@ -3,6 +3,8 @@
 
 #include <pybind11/stl.h>
 
+#include <thread>
+
 #include "dlpack.h"
 
 namespace normrnn::bindings {
@@ -23,6 +25,7 @@ struct DeviceArray::Block {
   cuda::Stream stream;
   py::object stream_owner;
   void* memory;
+  std::thread::id maker = std::this_thread::get_id();
 
   Block(int64_t bytes, const cuda::Stream& on, py::object owner)
       : stream(on), stream_owner(std::move(owner)), memory(nullptr) {
@@ -30,10 +33,22 @@ struct DeviceArray::Block {
   }
   ~Block() {
     try {
-      if (memory) cuda::free(memory, stream);
+      if (!memory) return;
+      catch_up();
+      cuda::free(memory, stream);
     } catch (const std::exception&) {
       // The device is lost to this process, and the memory with it; whoever uses it next is told.
       // Or the stream is being captured: what is captured may use the memory for as long as it is.
+    }
+  }
+
+  // A thread's own default stream has the same handle on each: on another thread it is another
+  // stream, in whose order nothing here is.
+  void catch_up() const {
+    constexpr uintptr_t kOfThread = 2;
+    if (reinterpret_cast<uintptr_t>(stream.handle) == kOfThread &&
+        maker != std::this_thread::get_id()) {
+      cuda::synchronize_device(stream.device);
     }
   }
 };
@@ -67,6 +82,7 @@ py::array DeviceArray::to_host() const {
   py::array array = make_bytes(dtype(), dims_);
   void* to = array.mutable_data();
   without_gil([&] {
+    block_->catch_up();
     if (nbytes()) cuda::copy(to, data(), nbytes(), stream());
     cuda::synchronize(stream());
   });
@@ -74,6 +90,7 @@ py::array DeviceArray::to_host() const {
 }
 
 py::dict DeviceArray::cuda_array_interface() const {
+  block_->catch_up();
   py::dict facts;
   facts["version"] = 3;
   facts["shape"] = py::tuple(py::cast(std::vector<py::ssize_t>(dims_)));
@@ -116,6 +133,7 @@ py::capsule DeviceArray::dlpack(const py::object& stream, const py::object& max_
   if (consumer == 0 || consumer < -1) {
     refuse_value("stream", "None, -1, or a handle from 1 on", std::to_string(consumer));
   }
+  block_->catch_up();
   const auto own = plain_handle(reinterpret_cast<uintptr_t>(this->stream().handle));
   if (consumer > 0 && uintptr_t(consumer) != own) {
     cuda::wait({this->stream().device, reinterpret_cast<void*>(consumer)}, this->stream());

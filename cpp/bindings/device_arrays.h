@@ -26,6 +26,7 @@ struct DeviceView {
   bool read_only;
   int device;                       // -1: not known, for it is empty
   std::optional<uintptr_t> stream;  // that its contents are in the order of, where it says so
+  bool says_streams = true;         // else it may be in the order of one all the same
   py::object owner;
 
   int64_t size() const;

@@ -73,6 +73,8 @@ DeviceView from_interface(const std::string& name, const py::handle& object) {
   if (const py::object stream = optional("stream"); !stream.is_none()) {
     view.stream = stream.cast<uintptr_t>();
   }
+  const py::object version = optional("version");
+  view.says_streams = !version.is_none() && version.cast<int>() >= 3;
   view.device = -1;
   if (view.size() > 0) {
     view.device = cuda::device_of(view.data);
@@ -177,14 +179,25 @@ DeviceView DeviceScope::look(const std::string& name, const py::handle& object) 
     refuse_type(name, expected, type_of(object) + " in the memory of the host");
   }
   DeviceView view;
+  const auto by_dlpack = [&] {
+    if (ordered_ && !handle_) handle_ = 0;  // it is in the order of this one from here on
+    return from_dlpack(name, object, ordered_ ? int64_t(plain_handle(*handle_)) : int64_t(-1));
+  };
   if (has(name, object, "__cuda_array_interface__")) {
     view = from_interface(name, object);
+    // Before version 3 it says nothing of streams. DLPack makes ours wait, as for JAX's, which have
+    // streams of their own. PyTorch's tensors are in the order of its current one.
+    if (ordered_ && !view.says_streams && view.size() > 0 && !has(name, object, "record_stream") &&
+        has(name, object, "__dlpack__")) {
+      const bool read_only = view.read_only;  // which an older capsule does not say
+      view = by_dlpack();
+      view.read_only |= read_only;
+    }
   } else if (has(name, object, "__dlpack_device__")) {
     if (!says_device(object)) {
       refuse_type(name, expected, type_of(object) + " in the memory of the host");
     }
-    const auto stream = ordered_ ? int64_t(plain_handle(handle_.value_or(0))) : int64_t(-1);
-    view = from_dlpack(name, object, stream);
+    view = by_dlpack();
   } else {
     refuse_type(name, expected + " (__cuda_array_interface__ or DLPack)", type_of(object));
   }

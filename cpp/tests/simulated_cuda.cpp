@@ -2,10 +2,12 @@
 // they compute, and from which memory, is what a GPU would; when, is at once. Memory that they hand
 // out is NaN until it is written. The stream kClosed is one that has been destroyed, kCaptured one
 // that is being captured, and kBusy one whose work never ends: that the host waits for it is an
-// error.
+// error. kOfThread is another one on each thread: so it is an error to read there what is in the
+// order of another thread's, unless the device was waited for.
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <thread>
 
 #include "cuda/backward.h"
 #include "cuda/update.h"
@@ -14,12 +16,13 @@
 namespace normrnn::cuda {
 namespace {
 
-constexpr uintptr_t kClosed = 0xdead, kCaptured = 0xcafe, kBusy = 0xb1b1;
+constexpr uintptr_t kClosed = 0xdead, kCaptured = 0xcafe, kBusy = 0xb1b1, kOfThread = 2;
 constexpr int64_t kBytes = int64_t(1) << 30;  // of one device
 
 struct Block {
   int64_t bytes;
   int device;
+  std::thread::id maker;  // of what it holds, where that is in the order of a thread's own stream
 };
 std::mutex lock;
 std::map<const char*, Block>& blocks() {
@@ -105,7 +108,8 @@ void* allocate(int64_t bytes, const Stream& stream) {
   void* memory = std::malloc(size_t(bytes));
   if (!memory) throw std::bad_alloc();
   std::memset(memory, 0xff, size_t(bytes));
-  blocks()[static_cast<const char*>(memory)] = {bytes, stream.device};
+  blocks()[static_cast<const char*>(memory)] = {
+      bytes, stream.device, is(stream, kOfThread) ? std::this_thread::get_id() : std::thread::id()};
   return memory;
 }
 
@@ -117,12 +121,27 @@ void free(void* memory, const Stream&) {
 
 void copy(void* to, const void* from, int64_t bytes, const Stream& stream) {
   use(stream);
+  {
+    const std::lock_guard guard(lock);
+    const auto block = blocks().find(static_cast<const char*>(from));
+    if (block != blocks().end() && block->second.maker != std::thread::id() &&
+        block->second.maker != std::this_thread::get_id()) {
+      throw Error("cudaMemcpyAsync: of what another thread's stream may still be at");
+    }
+  }
   std::memcpy(to, from, size_t(bytes));
 }
 
 void synchronize(const Stream& stream) {
   use(stream);
   if (is(stream, kBusy)) throw Error("cudaStreamSynchronize: it would be for ever");
+}
+
+void synchronize_device(int device) {
+  const std::lock_guard guard(lock);
+  for (auto& [memory, block] : blocks()) {
+    if (block.device == device) block.maker = std::thread::id();
+  }
 }
 
 void wait(const Stream& stream, const Stream& before) {

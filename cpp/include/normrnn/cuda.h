@@ -105,6 +105,7 @@ void* allocate(int64_t bytes, const Stream& stream);  // null for no bytes
 void free(void* memory, const Stream& stream);
 void copy(void* to, const void* from, int64_t bytes, const Stream& stream);  // either may be host
 void synchronize(const Stream& stream);  // also throws what went wrong on it
+void synchronize_device(int device);     // all of its streams
 // What comes next on a stream waits for what another was given until now; the host does not.
 void wait(const Stream& stream, const Stream& before);
 int device_of(const void* memory);  // -1: not the memory of a device

@@ -52,6 +52,13 @@ void synchronize(const Stream& stream) {
   check(cudaStreamSynchronize(on.handle), "cudaStreamSynchronize");
 }
 
+void synchronize_device(int device) {
+  const Relaxed relaxed;
+  const DeviceGuard guard(device);
+  const std::unique_lock<std::shared_mutex> alone(capturing());
+  check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+}
+
 void wait(const Stream& stream, const Stream& before) {
   const OnStream first(before);
   cudaEvent_t created = nullptr;

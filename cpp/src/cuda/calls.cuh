@@ -56,7 +56,14 @@ void backward(const Tape<T>& tape, const BackwardCall<T>& call, T* penalty, cons
     throw std::invalid_argument("stream: expected one of the tape's device, got another's");
   }
   Call own(stream);
-  tape.arena->move_to(own.state);
+  // However it ends: what it has asked for by then is under way.
+  struct Visit {
+    CudaArena& arena;
+    const StreamState& state;
+    ~Visit() {
+      if (arena.state().get() != &state) arena.used_on(state.stream());
+    }
+  } const visit{*tape.arena, *own.state};
   device::backward(own.queue, *tape.tape, call, penalty);
 }
 

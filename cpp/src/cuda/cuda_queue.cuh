@@ -144,6 +144,7 @@ class CudaQueue {
       recorder.recording_ = true;
       recorder.lane_ = state_->recorder(0);
       (void)state_->recorder(1), (void)state_->event(2), (void)state_->event(3);  // made before
+      const std::shared_lock<std::shared_mutex> others(capturing());
       Capture capture(recorder.lane_.stream);
       body(recorder);
       return capture.end();

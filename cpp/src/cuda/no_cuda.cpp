@@ -51,6 +51,7 @@ void* allocate(int64_t, const Stream&) { refuse(); }
 void free(void*, const Stream&) { refuse(); }
 void copy(void*, const void*, int64_t, const Stream&) { refuse(); }
 void synchronize(const Stream&) { refuse(); }
+void synchronize_device(int) { refuse(); }
 void wait(const Stream&, const Stream&) { refuse(); }
 int device_of(const void*) { refuse(); }
 void release_memory(int) { refuse(); }

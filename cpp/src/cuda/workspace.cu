@@ -130,6 +130,11 @@ Owned<cudaGraph_t> Capture::end() {
   return graph;
 }
 
+std::shared_mutex& capturing() {
+  static auto& mutex = *new std::shared_mutex;
+  return mutex;
+}
+
 bool graphs_wanted() {
   static const bool wanted = [] {
     const char* text = std::getenv("NORMRNN_CUDA_GRAPHS");
@@ -163,11 +168,16 @@ StreamState::StreamState(int device, cudaStream_t stream, unsigned long long id)
 StreamState::~StreamState() {
   int before = 0;
   if (cudaGetDevice(&before) != cudaSuccess || cudaSetDevice(device_) != cudaSuccess) return;
+  const Relaxed relaxed;
+  const std::unique_lock<std::shared_mutex> alone(capturing());
   cudaDeviceSynchronize();  // for graphs that are still at work
   graphs_.clear();
   retired_.clear();
   for (Lane* lane : {&lanes_[0], &lanes_[1], &recorders_[0], &recorders_[1]}) {
-    if (lane->blas) cublasDestroy(lane->blas);
+    if (lane->blas) {
+      cublasSetStream(lane->blas, nullptr);  // the caller's may be gone
+      cublasDestroy(lane->blas);
+    }
     if (lane->stream && lane != &lanes_[0]) cudaStreamDestroy(lane->stream);
     cudaFree(lane->memory);
   }
@@ -229,7 +239,14 @@ void* StreamState::take(const char* what, int64_t bytes) {
   const int64_t size = Store::block_size(bytes);
   {
     const std::lock_guard<std::mutex> lock(memory_lock_);
-    if (void* memory = free_.take(size)) return memory;
+    if (void* memory = free_.take(size)) {
+      if (const auto late = late_.extract(memory)) {
+        const cudaError_t status = cudaStreamWaitEvent(stream_, late.mapped().get());
+        if (status != cudaSuccess) cudaFree(memory);
+        check(status, "cudaStreamWaitEvent");
+      }
+      return memory;
+    }
   }
   void* memory = nullptr;
   cudaError_t status = cudaMalloc(&memory, size_t(size));
@@ -243,18 +260,35 @@ void* StreamState::take(const char* what, int64_t bytes) {
   return memory;
 }
 
-void StreamState::give(void* memory, int64_t bytes) noexcept {
+void StreamState::give(void* memory, int64_t bytes, const Event& after) noexcept {
   const std::lock_guard<std::mutex> lock(memory_lock_);
   try {
+    if (after) late_[memory] = after;
     free_.give(Store::block_size(bytes), memory);
   } catch (...) {
+    late_.erase(memory);
     cudaFree(memory);
   }
 }
 
 int64_t StreamState::release() {
   const std::lock_guard<std::mutex> lock(memory_lock_);
-  return free_.clear([](void* memory) { cudaFree(memory); });  // waits for what still uses it
+  late_.clear();
+  return free_.clear([](void* memory) { cudaFree(memory); });
+}
+
+void CudaArena::used_on(cudaStream_t stream) noexcept {
+  const std::lock_guard<std::mutex> lock(lock_);
+  try {
+    cudaEvent_t made = nullptr;
+    check(cudaEventCreateWithFlags(&made, cudaEventDisableTiming), "cudaEventCreate");
+    const Event event(made, Destroy{});
+    if (last_) check(cudaStreamWaitEvent(stream, last_.get()), "cudaStreamWaitEvent");
+    check(cudaEventRecord(made, stream), "cudaEventRecord");
+    last_ = event;
+  } catch (...) {
+    cudaStreamSynchronize(stream);
+  }
 }
 
 bool StreamState::launch(const device::Key& key) {
@@ -301,6 +335,9 @@ bool StreamState::keep(const device::Key& key, int64_t calls, Owned<cudaGraph_t>
 }
 
 void release_memory(int device) {
+  // What was given back in the order of a stream is free once the host has seen it so.
+  synchronize_device(device);
+  const Relaxed relaxed;
   const DeviceGuard guard(device);
   std::vector<std::shared_ptr<StreamState>> all;
   {
@@ -310,8 +347,6 @@ void release_memory(int device) {
     }
   }
   for (const auto& state : all) state->release();
-  // What was given back in the order of a stream is free once the host has seen it so.
-  check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
   check(cudaMemPoolTrimTo(pool_of(device), 0), "cudaMemPoolTrimTo");
   // Streams come and go: what no call and no tape uses is made again when it is asked for.
   all.clear();

@@ -5,8 +5,10 @@
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 
+#include <map>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -35,11 +37,25 @@ class DeviceGuard {
   int before_ = -1;
 };
 
+// What others capture, in whatever mode, is no business of our memory and handles: without this a
+// capture of PyTorch's on another thread would make cudaMalloc fail here, and would end with it.
+class Relaxed {
+ public:
+  Relaxed() { exchange(); }
+  ~Relaxed() { exchange(); }
+  Relaxed(const Relaxed&) = delete;
+
+ private:
+  void exchange() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
 // A stream of the caller's to work on, and its device the current one meanwhile. Refuses a stream
 // that is being captured: whoever replays what was captured finds memory that others have by then.
 struct OnStream {
   explicit OnStream(const Stream& stream);
 
+  Relaxed relaxed;
   DeviceGuard guard;
   const cudaStream_t handle;  // null for the default stream, whose other name is cudaStreamLegacy
 };
@@ -62,6 +78,7 @@ struct Destroy {
 };
 template <class Handle>
 using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy>;
+using Event = std::shared_ptr<std::remove_pointer_t<cudaEvent_t>>;
 
 // A stream is being captured from here on, until the end or whatever comes before it.
 class Capture {
@@ -75,6 +92,10 @@ class Capture {
   cudaStream_t stream_;
   bool ended_ = false;
 };
+
+// Shared by those that capture. To wait for a whole device meanwhile is an error, of both: who has
+// to takes it alone.
+std::shared_mutex& capturing();
 
 // Whether to record graphs at all: not where NORMRNN_CUDA_GRAPHS=0 is in the environment.
 bool graphs_wanted();
@@ -97,9 +118,10 @@ class StreamState {
   const Lane& recorder(int i) { return prepare(recorders_[i]); }  // to record graphs on
   cudaEvent_t event(int i);                                       // for forks and joins, 0 to 3
 
-  // Memory in the order of the stream. Blocks given back serve later calls of about their size.
+  // Memory in the order of the stream. Blocks given back serve later calls of about their size,
+  // after an event on another stream, if there is one.
   void* take(const char* what, int64_t bytes);
-  void give(void* memory, int64_t bytes) noexcept;
+  void give(void* memory, int64_t bytes, const Event& after = nullptr) noexcept;
   int64_t release();  // gives back to the driver what is not in use; returns bytes
 
   // Launches the graph recorded under a key, if there is one; else says whether to record one.
@@ -132,29 +154,31 @@ class StreamState {
   cudaEvent_t events_[4] = {};
   std::mutex memory_lock_;
   Store free_;
+  std::map<void*, Event> late_;  // of free blocks
   Recordings<Graph> graphs_{kMostRecorded};
   std::vector<Graph> retired_;  // maybe still at work
 };
 
-// Memory of one call or tape. A tape follows its passes from stream to stream: what is given back
-// is then in the order of the last one.
+// Memory of one call or tape, which goes back to the stream that it came from. Where others have
+// worked on it, that one waits for them before it has another use for it: a training loop whose
+// backward passes are on a stream of their own finds the same memory again.
 class CudaArena : public device::Arena {
  public:
   explicit CudaArena(std::shared_ptr<StreamState> state) : state_(std::move(state)) {}
-  void* take(const char* what, int64_t bytes) override { return state()->take(what, bytes); }
-  void give(void* memory, int64_t bytes) noexcept override { state()->give(memory, bytes); }
-  void move_to(std::shared_ptr<StreamState> state) {
+  void* take(const char* what, int64_t bytes) override { return state_->take(what, bytes); }
+  void give(void* memory, int64_t bytes) noexcept override {
     const std::lock_guard<std::mutex> lock(lock_);
-    state_.swap(state);
+    state_->give(memory, bytes, last_);
   }
-  std::shared_ptr<StreamState> state() const {
-    const std::lock_guard<std::mutex> lock(lock_);
-    return state_;
-  }
+  const std::shared_ptr<StreamState>& state() const { return state_; }
+
+  // What the stream has been asked for until now comes before another use of the memory.
+  void used_on(cudaStream_t stream) noexcept;
 
  private:
-  mutable std::mutex lock_;  // two threads may go back through one tape
-  std::shared_ptr<StreamState> state_;
+  const std::shared_ptr<StreamState> state_;
+  std::mutex lock_;  // two threads may go back through one tape
+  Event last_;       // of all such streams
 };
 
 }  // namespace normrnn::cuda

@@ -75,8 +75,11 @@ class Torch(Library):
         if stream is None:
             return
         handle, _ = stream_of(stream, self.device)
-        # To PyTorch the legacy default stream is 0, and odd numbers are streams of its own.
-        on = self.torch.cuda.ExternalStream(0 if handle == 1 else handle, device=self.device)
+        cuda = self.torch.cuda
+        if handle in (0, 1):  # ExternalStream(0) is a new one out of PyTorch's pool
+            on = cuda.default_stream(self.device)
+        else:
+            on = cuda.ExternalStream(handle, device=self.device)
         for array in arrays:
             if isinstance(array, self.torch.Tensor):
                 array.record_stream(on)
