@@ -7,7 +7,8 @@ import itertools
 from bench import peers
 from bench.norms import suite as norms
 from bench.points import SHAPES, Point
-from bench.row import FORWARD, TAPE, TRAIN, UPDATE, Row
+from bench.row import FORWARD, STEP, TAPE, TRAIN, UPDATE, Row
+from bench.training_points import TrainingPoint
 from bench.update_points import UpdatePoint
 
 # What scaling is shown against; compiling or oneDNN at every point takes long and adds little.
@@ -48,6 +49,12 @@ BFLOAT16 = [
     Point("lstm", 25, 64, 1024, 1024),
     Point("lstm", 50, 8, 1536, 1536),
     Point("gru", 300, 20, 800, 800),
+]
+TRAINING = [
+    TrainingPoint("lstm", 1, 1, 8, 8),
+    TrainingPoint("rnn_tanh", 50, 1, 4, 16),
+    TrainingPoint("gru", 20, 8, 3, 32),
+    TrainingPoint("lstm", 50, 16, 8, 64),
 ]
 SCALING = {
     "scaling T": [Point("lstm", t, 32, 64, 128) for t in (50, 100, 200, 500, 1000, 2000, 5000)],
@@ -93,6 +100,7 @@ def rows(threads: int, *, quick: bool, complete: bool) -> list[Row]:
     listed = sequences("public")
     one_call = Point("lstm", 1, 1, 8, 8)
     listed.append(Row("call", one_call, (FORWARD, TRAIN), peers.SEQUENCE, threads))
+    listed += [Row("training", p, (STEP,), peers.TRAINING, threads) for p in TRAINING]
     for cell in ("lstm", "gru"):
         point = Point(cell, *ragged, ragged=True)
         listed.append(Row("ragged", point, (TRAIN,), peers.RAGGED, threads))

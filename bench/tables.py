@@ -17,6 +17,7 @@ OPERATIONS = {
 }
 OTHERS = {
     "call": "One small call",
+    "training": "A whole training step of a small network",
     "ragged": "Ragged batches",
     "update": "The update",
     "bfloat16": "Operands in bfloat16",

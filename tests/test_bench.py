@@ -13,13 +13,15 @@ from bench.norms import suite as norms
 from bench.norms import updates
 from bench.peers.contract import Peer
 from bench.points import GATES, Point
+from bench.training_points import TrainingPoint
 from bench.update_points import UpdatePoint
 from bench.worker import DiffersError, Engine, UnableError, compare
 
 POINTS = [Point(cell, 5, 3, 4, 6, layers, layers == 2) for cell in GATES for layers in (1, 2)]
 RAGGED = [Point(cell, 20, 4, 3, 5, ragged=True) for cell in GATES]
 UPDATES = [UpdatePoint(rule, 1 << 10) for rule in ("sgd", "adam")]
-OPERATIONS = ("forward", "tape", "train", "update")
+TRAININGS = [TrainingPoint(cell, 5, 3, 4, 6) for cell in GATES]
+OPERATIONS = ("forward", "tape", "train", "update", "step")
 
 
 @pytest.fixture
@@ -42,6 +44,7 @@ def own_threads():
     [
         ("ours:SEQUENCE", POINTS),
         ("ours:UPDATE", UPDATES),
+        ("ours:TRAINING", TRAININGS),
         ("numpy_loop:PEER", POINTS),
         ("numpy_update:PEER", UPDATES),
         ("torch_eager:PEER", POINTS),
@@ -49,10 +52,13 @@ def own_threads():
         ("torch_ragged:PADDED", RAGGED),
         ("torch_update:FUSED", UPDATES),
         ("torch_update:FOREACH", UPDATES),
+        ("torch_training:PEER", TRAININGS),
         ("onednn:PEER", [point for point in POINTS if point.cell == "lstm"]),
     ],
 )
-def test_a_peer_agrees_with_the_core(place: str, points: list[Point | UpdatePoint]) -> None:
+def test_a_peer_agrees_with_the_core(
+    place: str, points: list[Point | UpdatePoint | TrainingPoint]
+) -> None:
     engine = Engine(place, threads=1)
     for point in points:
         estimates = engine.prepare(point, OPERATIONS)

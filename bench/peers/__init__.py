@@ -38,6 +38,7 @@ UPDATE = {
     "torch-foreach": "torch_update:FOREACH",
     "numpy": "numpy_update:PEER",
 }
+TRAINING = {"normrnn": "ours:TRAINING", "torch": "torch_training:PEER"}
 # For what holds a network in check: see bench/norms.
 STEPS = {"normrnn": "our_norms:STEPS", "torch": "torch_norms:PEER"}
 UPDATES = {

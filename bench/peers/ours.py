@@ -5,6 +5,7 @@ from __future__ import annotations
 import normrnn as nr
 from bench.peers.contract import Arrays, Call, Peer
 from bench.points import Problem
+from bench.training_points import TrainingProblem
 from bench.update_points import UpdateProblem
 from normrnn.results import Gradients, Output
 
@@ -59,6 +60,27 @@ def prepare_update(problem: UpdateProblem, threads: int) -> dict[str, Call]:
     return {"update": Call(update, lambda _: dict(params))}
 
 
+def prepare_training(problem: TrainingProblem, threads: int) -> dict[str, Call]:
+    nr.set_num_threads(threads)
+    point, x, target, params = problem.point, problem.x, problem.target, problem.params
+    rule, penalty = nr.Adam(lr=point.lr), nr.L2(point.decay / 2)
+    state = nr.init_state(rule, params)
+
+    def step() -> None:
+        out = nr.forward(point.cell, x, params)
+        _, dy = nr.squared_error(nr.head_forward(out.y, params), target, reduction="mean")
+        dh, head_grads = nr.head_backward(out.y, dy, params)
+        grads = nr.backward(out.tape, dh).params | head_grads
+        nr.update(params, grads, state, rule=rule, penalty=penalty, clip_norm=point.clip_norm)
+
+    def after_more(_: None) -> Arrays:
+        step()
+        return dict(params)
+
+    return {"step": Call(step, after_more)}
+
+
 SEQUENCE = Peer("normrnn", nr.__version__, prepare)
 FLOAT32 = Peer("normrnn-float32", nr.__version__, prepare_float32)
 UPDATE = Peer("normrnn", nr.__version__, prepare_update)
+TRAINING = Peer("normrnn", nr.__version__, prepare_training)
