@@ -57,20 +57,23 @@ Layout read_layout(const std::string& cell, const py::dict& params, const First&
   const py::ssize_t hidden = lowest[0] / gates;
   net.shape.hidden = hidden;
   net.shape.input = lowest[1];
+  const size_t count = net.kinds.size() * size_t(net.shape.layers * net.shape.directions);
+  net.names.reserve(count);
+  net.dims.reserve(count);
   for (int layer = 0; layer < net.shape.layers; ++layer) {
     const py::ssize_t inputs = layer ? net.shape.directions * hidden : lowest[1];
     for (int d = 0; d < net.shape.directions; ++d) {
       for (const ParameterKind kind : net.kinds) {
         const py::str& name = name_of(kind, layer, d);
         const std::vector<int64_t> shape = shape_of(net.cell, kind, inputs, hidden);
-        const Dims dims(shape.begin(), shape.end());
+        Dims dims(shape.begin(), shape.end());
         if (!params.contains(name)) {
           refuse_value("params", "a parameter named '" + name.cast<std::string>() + "'",
                        "none of that name");
         }
         take(name, params[name], net.float32, dims);  // a subclass of dict may make it just now
         net.names.push_back(name);
-        net.dims.push_back(dims);
+        net.dims.push_back(std::move(dims));
       }
     }
   }
@@ -92,6 +95,7 @@ Layout read_layout(const std::string& cell, const py::dict& params, const First&
 
 Network read_network(const std::string& cell, const py::dict& params) {
   Network net{};
+  net.arrays.reserve(params.size());
   const auto first = [](const py::object& object, bool& float32) {
     const py::array array = as_array("weight_ih_l0", object);
     float32 = is_float32("weight_ih_l0", array);

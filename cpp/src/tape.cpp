@@ -31,6 +31,7 @@ uint64_t weights_fingerprint(const std::vector<Weights<T>>& weights, const Shape
   };
   constexpr int64_t kPiece = 1 << 15;
   std::vector<Piece> pieces;
+  pieces.reserve(8 * weights.size());
   int64_t total = 0;
   const auto add = [&](const T* data, int64_t count) {
     if (!data) return;
