@@ -573,6 +573,19 @@ def test_update_norm_where_a_prox_takes_the_step_back(penalty: Any, dtype: str) 
         assert abs(info.update_norm - np.linalg.norm(w - before)) <= error
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("groups", ["rows", "columns"])
+def test_update_norm_where_what_a_step_leaves_is_made_large(groups: str, dtype: str) -> None:
+    """The change is then no difference of squares ten thousand times as large."""
+    before = np.array([[0.6, 0.8]], dtype)
+    w = {"rows": before, "columns": before.T}[groups].copy()
+    start = w.copy()
+    one = w.dtype.type
+    g = w * one(1 - 1e-4) + one(1e-4) * np.array([[1, -1]], dtype).reshape(w.shape)
+    info = nr.update({"w": w}, {"w": g}, rule=nr.SGD(1.0), penalty=nr.UnitNorm(groups=groups))
+    assert info.update_norm == pytest.approx(np.linalg.norm(w - start), rel=2e-3)
+
+
 @pytest.mark.parametrize("shape", [(0, 4), (4, 0), (0,), (1, 1)])
 def test_empty_and_single_weights(shape: tuple[int, ...]) -> None:
     penalties: list[Any] = [

@@ -211,6 +211,36 @@ def test_ctrl_c_while_the_core_is_at_work(monkeypatch: pytest.MonkeyPatch) -> No
     assert arguments["state"]["step"] == 1
 
 
+def test_what_the_core_refuses_is_not_written_to_either() -> None:
+    arguments = lstm_problem(rule=nr.Momentum(0.1), penalty={"weight_hh_l0": nr.SpectralCap(0.1)})
+    params, velocity = arguments["params"], arguments["state"]["velocity"]
+    params["weight_hh_l0"].flags.writeable = False
+    with pytest.raises(ValueError, match=r"^params\['weight_hh_l0'\]: expected a writeable array"):
+        nr.update(**arguments)
+    params["weight_hh_l0"].flags.writeable = True
+    for slot in (None, velocity["weight_hh_l0"].tolist()):
+        velocity["weight_hh_l0"] = slot
+        with pytest.raises(TypeError, match=r"^state, slot 0 of 'weight_hh_l0': expected a numpy"):
+            nr.update(**arguments)
+    assert arguments["state"]["step"] == 0
+
+
+@pytest.mark.parametrize("vectors", [None, "v", {"weight_hh_l0[0]": None}])
+def test_vectors_of_somebody_elses(vectors: Any) -> None:
+    arguments = lstm_problem(rule=nr.SGD(0.1), penalty={"weight_hh_l0": nr.SpectralCap(0.1)})
+    arguments["state"]["vectors"] = vectors
+    with pytest.raises(TypeError, match=r"^state\['vectors'\]: expected what `update` left there"):
+        nr.update(**arguments)
+
+
+def test_no_soft_orthogonality_of_weights_whose_squares_overflow() -> None:
+    params = {"w": np.full((2, 2), 1e30, np.float32)}
+    grads = {"w": np.zeros((2, 2), np.float32)}
+    info = nr.update(params, grads, rule=nr.SGD(0.1), penalty=nr.SoftOrthogonality(0.0))
+    assert info.penalty == 0
+    assert (params["w"] == np.float32(1e30)).all()
+
+
 @pytest.mark.parametrize(
     "penalty", [nr.SpectralNorm(2e38), nr.NuclearNorm(2e38), nr.SoftOrthogonality(1e39)]
 )

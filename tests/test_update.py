@@ -427,3 +427,36 @@ def test_check_finite_is_a_flag() -> None:
     with pytest.raises(TypeError, match=r"^check_finite: expected True or False, got int$"):
         nr.update(params, {"weight": np.ones(4)}, rule=nr.SGD(0.5), check_finite=1)
     np.testing.assert_array_equal(params["weight"], np.ones(4))
+
+
+@pytest.mark.parametrize("strength", [1e-5, 1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("rule", [nr.SGD(1e-3), nr.AdamW(1e-3)], ids=repr)
+def test_a_small_pull_towards_a_centre_is_not_rounded_away(rule: Any, strength: float) -> None:
+    """1 - 1 / (1 + a) in float32 is a multiple of 2**-24."""
+    w = {"w": np.zeros(1, np.float32)}
+    penalty = nr.Prox(nr.L2(strength, center=np.ones(1, np.float32)))
+    nr.update(w, {"w": np.zeros(1, np.float32)}, nr.init_state(rule, w), rule=rule, penalty=penalty)
+    pull = 2 * 1e-3 * strength
+    np.testing.assert_allclose(w["w"], pull / (1 + pull), rtol=3e-7)
+
+
+def test_weights_of_a_number() -> None:
+    w = {"w": np.array(1.0)}
+    nr.update(w, {"w": np.array(0.0)}, rule=nr.SGD(0.1), penalty=nr.L1(1.0, weights=np.array(2.0)))
+    assert w["w"] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [nr.L2(0.0), nr.L1(0.0), nr.ElasticNet(1.0, 0.0), nr.GroupLasso(0.0)],
+    ids=repr,
+)
+def test_no_prox_with_step_sizes_beyond_float32(penalty: Any) -> None:
+    """Adam's lr / eps, where a weight has never had a gradient."""
+    w = {"w": np.array([[1.0, 3.0]], np.float32)}
+    rule = nr.Adam(lr=10.0, eps=2.0**-126)
+    state = nr.init_state(rule, w)
+    g = {"w": np.array([[1.0, 0.0]], np.float32)}
+    nr.update(w, g, state, rule=rule, penalty=nr.Prox(penalty))
+    expected = [[-9.0, 3.0]] if penalty != nr.ElasticNet(1.0, 0.0) else [[0.0, 0.0]]
+    np.testing.assert_allclose(w["w"], expected, atol=1e-4)

@@ -102,7 +102,12 @@ class GroupSolver {
         continue;
       }
       double changed = f * f * totals.first[i];
-      if (less != 0) {  // else what is large may be infinite
+      if (f > 2 && std::isfinite(totals.before[i])) {
+        // The step has taken most of w away, and what is left is made large: all three terms of the
+        // sum below would be far larger than what they come to.
+        const double along = totals.second[i] + totals.before[i];  // (w + d) w
+        changed = f * f * totals.after[i] - 2 * f * along + totals.before[i];
+      } else if (less != 0) {  // else what is large may be infinite
         changed += 2 * f * less * totals.second[i] + less * less * totals.before[i];
       }
       // Where the factor takes the step back, rounding is what is left.

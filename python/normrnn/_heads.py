@@ -1,7 +1,7 @@
 """Heads: the matrices [O, D*H] among the parameters that read the last layer's output."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 #: What there is unless a call says otherwise: the head of `init_params` and `head_forward`.
 HEADS: tuple[str, ...] = ("weight_hy",)
@@ -19,14 +19,14 @@ def head_names(heads: Sequence[str]) -> tuple[str, ...]:
     ValueError
         If there is none, or one of a layer's own.
     """
-    if isinstance(heads, str):
-        raise TypeError("heads: expected a sequence of names, got str")
-    names = tuple(dict.fromkeys(heads))
-    if not names:
+    if isinstance(heads, str) or not isinstance(heads, Iterable):
+        raise TypeError(f"heads: expected a sequence of names, got {type(heads).__name__}")
+    given = list(heads)
+    if not given:
         raise ValueError("heads: expected at least one name, got none")
-    for name in names:
+    for name in given:
         if not isinstance(name, str):
             raise TypeError(f"heads: expected names, got {type(name).__name__}")
         if _OF_A_LAYER.fullmatch(name):
             raise ValueError(f"heads: expected matrices that read the output, got {name!r}")
-    return names
+    return tuple(dict.fromkeys(given))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -53,11 +54,23 @@ def flag(argument: str, value: object) -> bool:
     return bool(value)
 
 
+def random_generator(argument: str, value: Any) -> np.random.Generator:
+    """Make NumPy's generator of a seed, or take one that is given."""
+    try:
+        return np.random.default_rng(value)
+    except (TypeError, ValueError):
+        expected = "None, an integer >= 0 or a numpy.random.Generator"
+        raise TypeError(f"{argument}: expected {expected}, got {value!r}") from None
+
+
 def _number(argument: str, value: object, expected: str, holds: Callable[[float], bool]) -> float:
     # bool is a Real to Python, but L2(True) is a slip. NaN fails every comparison in `holds`.
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{argument}: expected {expected}, got {type(value).__name__}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer
+        number = math.inf if value > 0 else -math.inf  # type: ignore[operator]
     if not holds(number):
         raise ValueError(f"{argument}: expected {expected}, got {number}")
     return number

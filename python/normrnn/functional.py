@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from normrnn import _core
-from normrnn._numbers import flag, integer, positive
+from normrnn._numbers import flag, integer, positive, random_generator
 from normrnn.device import sequence as on_gpu
 from normrnn.device.libraries import on_device
 from normrnn.device.places import is_host
@@ -105,8 +105,12 @@ def init_params(
     if output_size is not None:
         output_size = _size("output_size", output_size, 1)
     bidirectional, bias = flag("bidirectional", bidirectional), flag("bias", bias)
-    if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
+    try:
+        number = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype: expected float32 or float64, got {dtype!r}") from None
+    if number not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"dtype: expected float32 or float64, got {number}")
 
     directions = 2 if bidirectional else 1
     shapes: dict[str, tuple[int, ...]] = {}
@@ -119,7 +123,7 @@ def init_params(
         shapes["weight_hy"] = (output_size, directions * hidden_size)
         if bias:
             shapes["bias_hy"] = (output_size,)
-    generator = np.random.default_rng(rng)
+    generator = random_generator("rng", rng)
     bound = 1 / np.sqrt(hidden_size)
 
     def initial(name: str, shape: tuple[int, ...]) -> Array:

@@ -192,15 +192,15 @@ def _scale(
     if not isinstance(y, np.ndarray):
         raise TypeError(f"{name}: expected a numpy.ndarray, got {type(y).__name__}")
     batch_first = flag("batch_first", batch_first)
+    if not isinstance(reduction, str) or reduction not in ("sum", "mean", "batch_mean"):
+        raise ValueError(f"reduction: expected 'sum', 'mean' or 'batch_mean', got {reduction!r}")
     if reduction == "sum":
         return 1.0
     if y.ndim not in (2, 3):
         raise ValueError(f"{name}: expected 2 or 3 dimensions, got shape {y.shape}")
     if reduction == "batch_mean":
         count = y.shape[0 if batch_first or y.ndim == 2 else 1]
-    elif reduction == "mean":
+    else:
         rows = math.prod(y.shape[:-1]) if mask is None else int(np.count_nonzero(mask))
         count = rows * y.shape[-1] if per_element else rows
-    else:
-        raise ValueError(f"reduction: expected 'sum', 'mean' or 'batch_mean', got {reduction!r}")
     return 1.0 / count if count else 0.0

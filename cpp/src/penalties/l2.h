@@ -18,8 +18,10 @@ struct L2 {
   }
   template <class V>
   NORMRNN_FN static V prox(V w, V center, V step, const V* scalar) {
-    const V left = 1 / (1 + 2 * step * scalar[0]);  // 0 where the product is infinite
-    return left * w + (1 - left) * center;
+    const V pull = 2 * step * scalar[0];
+    const V left = 1 / (1 + pull);  // 0 where that is infinite
+    // What is left of a small pull in 1 - left is multiples of 2^-24.
+    return left * w + (pull < 1 ? pull * left : 1 - left) * center;
   }
 };
 

@@ -45,6 +45,9 @@ def layer_runs(
         got = f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
         raise TypeError(f"x: expected a floating-point array of 3 dimensions, got {got}")
     source = x.astype(np.float64)
+    for argument, s in {"h0": h0, "c0": c0}.items():
+        if not isinstance(s, np.ndarray | None):
+            raise TypeError(f"{argument}: expected an ndarray or None, got {type(s).__name__}")
     initial = [None if s is None else np.asarray(s, np.float64) for s in (h0, c0)]
     out = forward(cell, source, weights, *initial, lengths=lengths, batch_first=batch_first)
     ends = out.tape.lengths

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from normrnn._numbers import integer
+from normrnn._numbers import integer, random_generator
 from normrnn.diagnostics._names import Array, runs_of
 from normrnn.diagnostics._stretch import Stretch, layer_runs
 
@@ -115,8 +115,8 @@ def jacobian_norms(
     [0.5, 0.125]
     """
     everything, _ = runs_of(params)
-    if isinstance(names, str):
-        raise TypeError("names: expected a sequence of names, got str")
+    if isinstance(names, str) or not isinstance(names, Iterable | None):
+        raise TypeError(f"names: expected a sequence of names, got {type(names).__name__}")
     chosen = everything if names is None else tuple(names)
     for name in chosen:
         if name not in everything:
@@ -126,7 +126,7 @@ def jacobian_norms(
     steps = [integer("lags", k, 1) for k in lags]
     places, probes = integer("places", places, 1), integer("probes", probes, 1)
     iterations = integer("iterations", iterations, 0)
-    generator = np.random.default_rng(rng)
+    generator = random_generator("rng", rng)
 
     runs = layer_runs(cell, x, params, h0, c0, lengths, batch_first, chosen)
     ends = next(iter(runs.values())).lengths if runs else np.zeros(0, np.int64)

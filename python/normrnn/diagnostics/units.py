@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from normrnn._heads import HEADS, head_names
 from normrnn._numbers import non_negative
-from normrnn.diagnostics._names import Array, hidden_of, run_names, runs_of, tape_in
+from normrnn.diagnostics._names import (
+    Array,
+    hidden_of,
+    params_in,
+    run_names,
+    runs_of,
+    tape_in,
+)
 from normrnn.diagnostics.gates import RELU, gates_of
 
 __all__ = ["DeadUnits", "dead_units"]
@@ -112,6 +119,7 @@ def _unread(
     hidden: int,
     heads: tuple[str, ...],
 ) -> NDArray[np.bool_]:
+    params_in(params)
     if hidden_of(params) != hidden:
         raise ValueError(f"params: expected {hidden} hidden units, got {hidden_of(params)}")
     there, _ = runs_of(params)

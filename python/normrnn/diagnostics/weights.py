@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from normrnn._numbers import positive
 from normrnn.diagnostics._names import Array, blocks, hidden_of, params_in
 from normrnn.diagnostics.spectral import spectral_norm, spectral_radius
 
@@ -74,6 +75,9 @@ def weight_norms(
     0.0
     """
     params_in(params)
+    if not isinstance(state, MutableMapping | None):
+        raise TypeError(f"state: expected a dict or None, got {type(state).__name__}")
+    tol = positive("tol", tol)
     hidden = hidden_of(params)
     norms = {}
     for parameter, whole in params.items():

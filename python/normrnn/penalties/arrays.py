@@ -86,7 +86,7 @@ def factors_for(
         raise ValueError(
             f"{field}[{name}]: expected a shape that broadcasts to {shape}, got {held.shape}"
         ) from None
-    return np.ascontiguousarray(spread, w.dtype)
+    return np.array(spread, w.dtype, order="C")
 
 
 def _copy(argument: str, given: object, bound: str) -> NDArray[Any]:

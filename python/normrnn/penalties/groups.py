@@ -47,7 +47,7 @@ class GroupPenalty(Penalty):
     def __post_init__(self) -> None:
         """Check strengths, groups, weights and heads."""
         super().__post_init__()
-        if self.groups not in GROUPS:
+        if not isinstance(self.groups, str) or self.groups not in GROUPS:
             expected = ", ".join(map(repr, GROUPS))
             raise ValueError(f"groups: expected one of {expected}, got {self.groups!r}")
         keep_factors(self, "weights", zero=self.zero_weights)

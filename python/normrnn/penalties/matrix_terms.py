@@ -45,6 +45,9 @@ class MatrixTerms:
         self.vectors: dict[str, Memory] = {}  # to be kept in the state if the core takes the step
         self.after: list[tuple[MatrixPenalty, Piece, Memory]] = []
         self.before: list[tuple[Array, Array]] = []  # all that the core changes, and copies of it
+        vectors = state.get("vectors", {})
+        if not isinstance(vectors, dict) or not all(isinstance(v, dict) for v in vectors.values()):
+            raise TypeError(f"state['vectors']: expected what `update` left there, got {vectors!r}")
         for i, piece in enumerate(pieces):
             for term in piece.terms:
                 penalty = inner_of(term)
@@ -54,7 +57,7 @@ class MatrixTerms:
                 first = 0 if piece.rows is None else piece.rows.start
                 penalty.check(piece.name, w, first)
                 key = f"{piece.name}[{first}]"
-                memory = self.vectors.setdefault(key, dict(state.get("vectors", {}).get(key, {})))
+                memory = self.vectors.setdefault(key, dict(vectors.get(key, {})))
                 if is_prox(term):
                     self._refuse_metric(penalty)
                     self.value += _value_of(penalty, w, memory)
@@ -102,7 +105,9 @@ class MatrixTerms:
         except BaseException:  # Ctrl-C, too, which Python raises only when the core has returned
             if self.after:  # else the core's step is all there is, and is taken or not
                 for array, before in self.before:
-                    array[...] = before
+                    refused = not isinstance(array, np.ndarray) or not array.flags.writeable
+                    if not refused:
+                        array[...] = before
                 self.state["step"] = step
             raise
 

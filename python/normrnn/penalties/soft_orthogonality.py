@@ -56,8 +56,10 @@ class SoftOrthogonality(MatrixPenalty):
         self, w: NDArray[Any], memory: Memory | None = None
     ) -> tuple[float, NDArray[Any]]:
         """Both from two products."""
-        excess = w.T @ w - np.eye(w.shape[1], dtype=w.dtype)
         strength = self.weighted("strength")
+        if strength == 0:  # whatever the weights: their squares may be infinite
+            return 0.0, np.zeros_like(w)
+        excess = w.T @ w - np.eye(w.shape[1], dtype=w.dtype)
         gradient: NDArray[Any] = w.dtype.type(4 * strength) * (w @ excess)
         return strength * total(np.square(excess, dtype=np.float64)), gradient
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +71,10 @@ def lambda_path(
     >>> ax.get_xscale(), lines.y["unit 1"].round(2).tolist()
     ('log', [1.0, 0.98, 0.95, 0.84, 0.5, 0.0, 0.0])
     """
-    x = np.asarray(lambdas, np.float64)
+    try:
+        x = np.asarray(lambdas, np.float64)
+    except (TypeError, ValueError):
+        x = np.zeros(0)  # refused as any other
     if x.ndim != 1 or not x.size or not (np.isfinite(x) & (x >= 0)).all():
         raise ValueError(f"lambdas: expected finite numbers >= 0, [K], got {lambdas!r}")
     if best is not None:
@@ -130,6 +133,8 @@ def _by_label(
     if array.ndim != 2 or len(array) != count or array.shape[1] == 0:
         shape = np.shape(values)
         raise ValueError(f"values: expected shape ({count},) or ({count}, P), got {shape}")
+    if isinstance(labels, str) or not isinstance(labels, Iterable | None):
+        raise TypeError(f"labels: expected a sequence of names, got {type(labels).__name__}")
     names = [str(i) for i in range(array.shape[1])] if labels is None else list(labels)
     if len(names) != array.shape[1] or len(set(names)) != len(names):
         expected = f"{array.shape[1]} different ones"

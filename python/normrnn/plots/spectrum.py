@@ -94,7 +94,7 @@ def _matrices(W: Array | Mapping[str, Array], name: str) -> dict[str, Array]:
     if isinstance(W, np.ndarray):
         return {"W": W}
     params_in(W)
-    if name not in W:
+    if not isinstance(name, str) or name not in W:
         raise ValueError(f"name: expected one of {sorted(W)}, got {name!r}")
     parts = blocks(name, W[name], hidden_of(W))
     gates = {label[len(name) + 1 : -1]: w for label, w in parts.items() if label != name}

@@ -86,6 +86,10 @@ def sensitivity(
     [-0.6, 0.2]
     """
     refuse_twins(penalty)
+    if not isinstance(params, Mapping):
+        raise TypeError(f"params: expected a dict, got {type(params).__name__}")
+    if not isinstance(state, Mapping | None):
+        raise TypeError(f"state: expected the dict of init_state, got {type(state).__name__}")
     after = {name: np.array(w, order="C") for name, w in params.items()}
     later = None if state is None else _copy(state)
     update(after, grads, later, rule=rule, penalty=penalty, **options)
@@ -174,6 +178,9 @@ def hypergradient(
     >>> round(slopes["*", "L2.strength"], 6)  # −2 · 0.1 · ((2.83 − 1) · 3 + (−1.01 − 1) · (−1))
     -1.5
     """
+    for argument, given in {"moved": moved, "validation_grads": validation_grads}.items():
+        if not isinstance(given, Mapping):
+            raise TypeError(f"{argument}: expected a mapping, got {type(given).__name__}")
     slopes = {}
     for strength, of in moved.items():
         slopes[strength] = 0.0

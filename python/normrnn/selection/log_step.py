@@ -52,6 +52,8 @@ def log_step(
     """
     rate, limit = non_negative("rate", rate), positive("limit", limit)
     refuse_twins(penalty)
+    if not isinstance(slopes, Mapping):
+        raise TypeError(f"slopes: expected a mapping, got {type(slopes).__name__}")
     left = dict(slopes)
 
     def stepped(pattern: str, one: Penalty | Prox) -> Penalty | Prox:
