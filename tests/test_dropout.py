@@ -640,3 +640,14 @@ def test_per_sequence_is_a_flag() -> None:
     with pytest.raises(TypeError) as caught:
         nr.Dropout(per_sequence=1)
     assert str(caught.value) == "per_sequence: expected True or False, got int"
+
+
+@pytest.mark.parametrize("cell", ["rnn_tanh", "indrnn_tanh"])
+def test_a_state_that_zoneout_keeps_may_be_huge(cell: str) -> None:
+    """Its square is infinite, and has no part in the gradient."""
+    params = nr.init_params(cell, 3, 9)
+    x, dy = np.ones((3, 1, 3), np.float32), np.ones((3, 1, 9), np.float32)
+    options = {"dropout": nr.Dropout(zoneout_h=0.5), "seed": 3}
+    out = nr.forward(cell, x, params, np.full((1, 1, 9), 2e19, np.float32), **options)
+    grads = nr.backward(out.tape, dy)
+    assert all(np.isfinite(g).all() for g in (grads.x, grads.h0, *grads.params.values()))

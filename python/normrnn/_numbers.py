@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def non_negative(argument: str, value: object) -> float:
@@ -45,6 +46,13 @@ def check_fields(instance: object, **checks: Callable[[str, object], float]) -> 
     """Replace fields of a frozen dataclass by what their checks return; for ``__post_init__``."""
     for name, check in checks.items():
         object.__setattr__(instance, name, check(name, getattr(instance, name)))
+
+
+def int64(argument: str, array: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """`array` as what the core takes, unless it holds a number beyond that."""
+    if array.dtype.kind == "u" and array.size and array.max() >= 2**63:
+        raise ValueError(f"{argument}: expected integers below 2**63, got {array.max()}")
+    return array.astype(np.int64, copy=False)
 
 
 def flag(argument: str, value: object) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from normrnn import _core
-from normrnn._numbers import flag, integer, positive, random_generator
+from normrnn._numbers import flag, int64, integer, positive, random_generator
 from normrnn.device import sequence as on_gpu
 from normrnn.device.libraries import on_device
 from normrnn.device.places import is_host
@@ -106,11 +106,11 @@ def init_params(
         output_size = _size("output_size", output_size, 1)
     bidirectional, bias = flag("bidirectional", bidirectional), flag("bias", bias)
     try:
-        number = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"dtype: expected float32 or float64, got {dtype!r}") from None
-    if number not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"dtype: expected float32 or float64, got {number}")
+        found = None if dtype is None else np.dtype(dtype)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found not in (np.float32, np.float64):  # NumPy takes None for float64
+        raise TypeError(f"dtype: expected float32 or float64, got {found or dtype}")
 
     directions = 2 if bidirectional else 1
     shapes: dict[str, tuple[int, ...]] = {}
@@ -257,7 +257,7 @@ def forward(
         lengths = np.asanyarray(lengths)
         if lengths.size and lengths.dtype.kind not in "iu":
             raise TypeError(f"lengths: expected integers, got dtype {lengths.dtype}")
-        lengths = lengths.astype(np.int64, copy=False)
+        lengths = int64("lengths", lengths)
     if dropout is not None and not isinstance(dropout, Dropout):
         raise TypeError(f"dropout: expected a Dropout or None, got {type(dropout).__name__}")
     plainly_host = device is None and isinstance(x, np.ndarray)  # the first look of small calls

@@ -59,6 +59,7 @@ void backward_epilogue(const LayerBackward<T, E>& op, const T* tile, int64_t row
           const auto kept = row.kept(unit);
           passed[s] = kept ? Vec<T>{} : d_state[s];
           d_state[s] = kept ? d_state[s] : Vec<T>{};
+          next[s] = kept ? next[s] : Vec<T>{};  // the state before, whose square may be infinite
         }
         const MaskRow<T> candidate = row_of(op.masks.candidate);
         Cell::backward(tape, prev, next, d_state, d_pre, d_rec, CandidateDrop<T>{candidate, unit});

@@ -155,6 +155,7 @@ NORMRNN_FN inline void unit_backward(const BackwardOp<T>& op, const BackRows& at
       if (!row.exists() || row.kept(unit)) continue;
       passed[s] = d_state[s];
       d_state[s] = 0;
+      next[s] = 0;  // the state before, whose square may be infinite
     }
     const MaskRow<T> candidate(op.masks.candidate, i, r);
     Cell::backward(tape, prev, next, d_state, d_pre, d_rec, CandidateDrop<T>{candidate, unit});

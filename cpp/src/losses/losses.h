@@ -6,16 +6,18 @@
 
 namespace normrnn::NORMRNN_TARGET {
 
+// kSquared: what evaluate() gives is to be squared, in double, where that cannot overflow.
 struct SquaredError {  // (y - t)^2
+  static constexpr bool kSquared = true;
   template <class V>
-  static void evaluate(V y, V target, V& value, V& derivative) {
-    const V d = y - target;
-    value = d * d;
-    derivative = 2 * d;
+  static void evaluate(V y, V target, V& root, V& derivative) {
+    root = y - target;
+    derivative = 2 * root;
   }
 };
 
 struct SigmoidCrossEntropy {  // log(1 + exp(y)) - t y, from logits, without overflow
+  static constexpr bool kSquared = false;
   template <class V>
   static void evaluate(V y, V target, V& value, V& derivative) {
     const V share = y > 0 ? 1 - target : target;
