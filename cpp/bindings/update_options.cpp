@@ -79,7 +79,6 @@ UpdateCall<T> update_call(int rule, const py::sequence& rule_scalars,
   call.rule = rule;
   copy_scalars(rule_scalars, call.rule_scalar, [] { return std::string("rule"); });
   if (group_strength.size()) {
-    // An array rather than a list, which would be read one Python float at a time.
     const py::array_t<double, py::array::c_style | py::array::forcecast> strengths(group_strength);
     call.group_strength.assign(strengths.data(), strengths.data() + strengths.size());
   }

@@ -34,6 +34,7 @@ inline double limit_of(const py::object& limit) {
   return limit.is_none() ? std::numeric_limits<double>::infinity() : limit.cast<double>();
 }
 
+// group_strength: an array rather than a list, which would be read one Python float at a time.
 template <class T>
 UpdateCall<T> update_call(int rule, const py::sequence& rule_scalars,
                           const py::array& group_strength, const Clip& clip, bool check_finite);
