@@ -68,7 +68,7 @@ def test_a_peer_agrees_with_the_core(
 
 
 def test_the_first_peer_of_every_group_is_normrnn() -> None:
-    for group in (peers.SEQUENCE, peers.RAGGED, peers.UPDATE):
+    for group in (peers.SEQUENCE, peers.RAGGED, peers.UPDATE, peers.TRAINING):
         assert next(iter(group)) == "normrnn"
 
 

@@ -6,6 +6,7 @@ import pytest
 
 import normrnn as nr
 from devices import needs_device, needs_torch
+from normrnn import _core
 from strategies import Problem
 
 pytestmark = [needs_device, needs_torch]
@@ -30,7 +31,10 @@ def named(out: Any, grads: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("given", [False, True], ids=["current", "stream="])
 def test_side_streams(given: bool) -> None:
-    """x and forward on one, dy and backward on another: the bits of the default stream."""
+    """x and forward on one, dy and backward on another: the bits of the default stream.
+
+    And the same places in memory again, or no backward pass would be a recording's.
+    """
     import torch
 
     arrays = PROBLEM.arrays()
@@ -42,6 +46,7 @@ def test_side_streams(given: bool) -> None:
 
     first, second = torch.cuda.Stream(), torch.cuda.Stream()
     assert len({first.cuda_stream, second.cuda_stream, 0}) == 3
+    launched = 0
     for _ in range(STEPS):
         with torch.cuda.stream(first):
             own_x = late(x)
@@ -50,13 +55,17 @@ def test_side_streams(given: bool) -> None:
         if given:
             out = nr.forward("lstm", own_x, params, stream=first)
         second.wait_stream(first)
+        before, _ = _core.graph_counts()
         with torch.cuda.stream(second):
             own_dy = late(dy)
             if not given:
                 grads = nr.backward(out.tape, own_dy)
         if given:
             grads = nr.backward(out.tape, own_dy, stream=second)
+        launched += _core.graph_counts()[0] - before
         second.synchronize()
         for name, tensor in named(out, grads).items():
             assert torch.equal(tensor, expected[name]), name
         torch.cuda.synchronize()  # the comparisons, before what they read is dropped
+        del out, grads, own_x, own_dy
+    assert launched > 0

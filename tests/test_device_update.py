@@ -231,3 +231,11 @@ def test_the_same_bits_again(place: Place) -> None:
         return [*arrays, repr([getattr(info, f.name) for f in fields(UpdateInfo)]).encode()]
 
     assert run() == run()
+
+
+@each_place
+def test_weights_of_a_number(place: Place) -> None:
+    w, g = ({"w": place.put(np.array(a, np.float32))} for a in (1.0, 0.0))
+    penalty = nr.L1(1.0, weights=np.array(2.0, np.float32))
+    nr.update(w, g, rule=nr.SGD(0.1), penalty=penalty, **place.options)
+    assert place.get(w["w"]) == pytest.approx(0.8)

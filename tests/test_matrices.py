@@ -229,7 +229,9 @@ def test_what_the_core_refuses_is_not_written_to_either() -> None:
 def test_vectors_of_somebody_elses(vectors: Any) -> None:
     arguments = lstm_problem(rule=nr.SGD(0.1), penalty={"weight_hh_l0": nr.SpectralCap(0.1)})
     arguments["state"]["vectors"] = vectors
-    with pytest.raises(TypeError, match=r"^state\['vectors'\]: expected what `update` left there"):
+    with pytest.raises(
+        TypeError, match=r"^state\['vectors'\]: expected the dict that `update` left"
+    ):
         nr.update(**arguments)
 
 

@@ -26,7 +26,7 @@ UNKNOWN = (
     "params: expected only names of this network's parameters, such as 'weight_hh_l0', got '{}'"
 )
 WEIGHT_IH = "weight_ih_l0: expected shape (3*H, I) with H > 0, got {}"
-GENERATOR = "rng: expected None, an integer >= 0 or a numpy.random.Generator"
+GENERATOR = "rng: expected a seed or what else numpy.random.default_rng takes"
 LARGEST = "expected an integer <= 2**28, got"
 FLOATS = "expected dtype float32 or float64, got"
 ONE_STATE = "expected None for the cell 'gru', which has one state, got ndarray"
@@ -324,7 +324,7 @@ def test_update_of_wrong_types(changes: Arguments, message: str) -> None:
         ({"dtype": int}, TypeError, "dtype: expected float32 or float64, got int64"),
         ({"dtype": "x"}, TypeError, "dtype: expected float32 or float64, got x"),
         ({"dtype": None}, TypeError, "dtype: expected float32 or float64, got None"),
-        ({"rng": -1}, TypeError, f"{GENERATOR}, got -1"),
+        ({"rng": -1}, ValueError, f"{GENERATOR}, got -1"),
         ({"rng": 1.5}, TypeError, f"{GENERATOR}, got 1.5"),
     ],
 )

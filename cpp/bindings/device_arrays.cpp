@@ -3,7 +3,7 @@
 
 #include <pybind11/stl.h>
 
-#include <thread>
+#include <atomic>
 
 #include "dlpack.h"
 
@@ -21,11 +21,22 @@ void require_device() {
 
 std::string device_text(int device) { return "cuda:" + std::to_string(device); }
 
+namespace {
+
+// Unlike a std::thread::id, of no thread that comes later.
+uint64_t this_thread() {
+  static std::atomic<uint64_t> threads{0};
+  thread_local const uint64_t number = ++threads;
+  return number;
+}
+
+}  // namespace
+
 struct DeviceArray::Block {
   cuda::Stream stream;
   py::object stream_owner;
   void* memory;
-  std::thread::id maker = std::this_thread::get_id();
+  uint64_t maker = this_thread();
 
   Block(int64_t bytes, const cuda::Stream& on, py::object owner)
       : stream(on), stream_owner(std::move(owner)), memory(nullptr) {
@@ -46,8 +57,7 @@ struct DeviceArray::Block {
   // stream, in whose order nothing here is.
   void catch_up() const {
     constexpr uintptr_t kOfThread = 2;
-    if (reinterpret_cast<uintptr_t>(stream.handle) == kOfThread &&
-        maker != std::this_thread::get_id()) {
+    if (reinterpret_cast<uintptr_t>(stream.handle) == kOfThread && maker != this_thread()) {
       cuda::synchronize_device(stream.device);
     }
   }
@@ -90,7 +100,7 @@ py::array DeviceArray::to_host() const {
 }
 
 py::dict DeviceArray::cuda_array_interface() const {
-  block_->catch_up();
+  without_gil([&] { block_->catch_up(); });
   py::dict facts;
   facts["version"] = 3;
   facts["shape"] = py::tuple(py::cast(std::vector<py::ssize_t>(dims_)));
@@ -133,7 +143,7 @@ py::capsule DeviceArray::dlpack(const py::object& stream, const py::object& max_
   if (consumer == 0 || consumer < -1) {
     refuse_value("stream", "None, -1, or a handle from 1 on", std::to_string(consumer));
   }
-  block_->catch_up();
+  without_gil([&] { block_->catch_up(); });
   const auto own = plain_handle(reinterpret_cast<uintptr_t>(this->stream().handle));
   if (consumer > 0 && uintptr_t(consumer) != own) {
     cuda::wait({this->stream().device, reinterpret_cast<void*>(consumer)}, this->stream());

@@ -103,11 +103,11 @@ class GroupSolver {
       }
       double changed = f * f * totals.first[i];
       if (f > 2 && std::isfinite(totals.before[i])) {
-        // The step has taken most of w away, and what is left is made large: all three terms of the
-        // sum below would be far larger than what they come to.
+        // The step has taken most of w away, and what is left is made large: the terms of the other
+        // sum would be far larger than what they come to. Float32 leaves this an error of f 2^-24.
         const double along = totals.second[i] + totals.before[i];  // (w + d) w
         changed = f * f * totals.after[i] - 2 * f * along + totals.before[i];
-      } else if (less != 0) {  // else what is large may be infinite
+      } else if (less != 0) {  // with a factor of 1 sums may be infinite
         changed += 2 * f * less * totals.second[i] + less * less * totals.before[i];
       }
       // Where the factor takes the step back, rounding is what is left.

@@ -6,7 +6,6 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 
 def non_negative(argument: str, value: object) -> float:
@@ -48,13 +47,6 @@ def check_fields(instance: object, **checks: Callable[[str, object], float]) -> 
         object.__setattr__(instance, name, check(name, getattr(instance, name)))
 
 
-def int64(argument: str, array: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    """`array` as what the core takes, unless it holds a number beyond that."""
-    if array.dtype.kind == "u" and array.size and array.max() >= 2**63:
-        raise ValueError(f"{argument}: expected integers below 2**63, got {array.max()}")
-    return array.astype(np.int64, copy=False)
-
-
 def flag(argument: str, value: object) -> bool:
     """`value` as a bool if it is one, Python's or NumPy's."""
     if not isinstance(value, bool | np.bool_):
@@ -66,9 +58,9 @@ def random_generator(argument: str, value: Any) -> np.random.Generator:
     """Make NumPy's generator of a seed, or take one that is given."""
     try:
         return np.random.default_rng(value)
-    except (TypeError, ValueError):
-        expected = "None, an integer >= 0 or a numpy.random.Generator"
-        raise TypeError(f"{argument}: expected {expected}, got {value!r}") from None
+    except (TypeError, ValueError) as error:
+        expected = "a seed or what else numpy.random.default_rng takes"
+        raise type(error)(f"{argument}: expected {expected}, got {value!r}") from None
 
 
 def _number(argument: str, value: object, expected: str, holds: Callable[[float], bool]) -> float:

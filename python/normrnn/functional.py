@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from normrnn import _core
-from normrnn._numbers import flag, int64, integer, positive, random_generator
+from normrnn._numbers import flag, integer, positive, random_generator
 from normrnn.device import sequence as on_gpu
 from normrnn.device.libraries import on_device
 from normrnn.device.places import is_host
@@ -257,7 +257,9 @@ def forward(
         lengths = np.asanyarray(lengths)
         if lengths.size and lengths.dtype.kind not in "iu":
             raise TypeError(f"lengths: expected integers, got dtype {lengths.dtype}")
-        lengths = int64("lengths", lengths)
+        if lengths.dtype == np.uint64 and lengths.max(initial=0) >= 2**63:
+            raise ValueError(f"lengths: expected integers below 2**63, got {lengths.max()}")
+        lengths = lengths.astype(np.int64, copy=False)
     if dropout is not None and not isinstance(dropout, Dropout):
         raise TypeError(f"dropout: expected a Dropout or None, got {type(dropout).__name__}")
     plainly_host = device is None and isinstance(x, np.ndarray)  # the first look of small calls

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normrnn import _core
-from normrnn._numbers import flag, int64
+from normrnn._numbers import flag
 
 __all__ = ["Reduction", "sigmoid_cross_entropy", "softmax_cross_entropy", "squared_error"]
 
@@ -175,7 +175,7 @@ def softmax_cross_entropy(
     if isinstance(target, np.ndarray):
         if target.dtype.kind not in "iu":
             raise TypeError(f"target: expected integers, got dtype {target.dtype}")
-        target = int64("target", target)
+        target = target.astype(np.int64, copy=False)
     total, d_logits = _core.softmax_cross_entropy(logits, target, mask, scale)
     return total * scale, d_logits
 

@@ -270,14 +270,15 @@ def _checked_step(state: object, rule: Rule, params: Mapping[str, Any]) -> int:
     for key in ("step", *rule.slots):
         if key not in state:
             raise ValueError(f"state: expected an entry {key!r} for {rule}, got {sorted(state)}")
-    step = _integer("state['step']", state["step"])
+    step = state["step"]
+    if type(step) is not int:  # it nearly always is
+        step = _integer("state['step']", step)
     if step < 0:
         raise ValueError(f"state['step']: expected an integer >= 0, got {state['step']}")
     for slot in rule.slots:
         if not isinstance(state[slot], dict):
             got = type(state[slot]).__name__
             raise TypeError(f"state[{slot!r}]: expected a dict of arrays, got {got}")
-    for slot in rule.slots:
         if not params.keys() <= state[slot].keys():
             name = next(name for name in params if name not in state[slot])
             raise ValueError(f"state: expected {slot!r} to hold {name!r}, got none")

@@ -1,8 +1,4 @@
-"""What forward, backward and update return, in the core and in the reference alike.
-
-Frozen dataclasses, but that each sets its fields at once: one by one, as a frozen one's own
-``__init__`` does, takes as long as a third of a small network's step.
-"""
+"""What forward, backward and update return, in the core and in the reference alike."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +8,7 @@ from numpy.typing import NDArray
 __all__ = ["Gradients", "Output", "UpdateInfo"]
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False)
 class Output:
     """What ``forward`` returns.
 
@@ -40,13 +36,8 @@ class Output:
     c_n: NDArray[Any] | None
     tape: Any
 
-    def __init__(
-        self, y: NDArray[Any], h_n: NDArray[Any], c_n: NDArray[Any] | None, tape: Any
-    ) -> None:
-        self.__dict__.update(y=y, h_n=h_n, c_n=c_n, tape=tape)
 
-
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False)
 class Gradients:
     """What ``backward`` returns: derivatives of the loss L, each of the shape of its argument.
 
@@ -77,28 +68,8 @@ class Gradients:
     h_norm_clipped: NDArray[Any]
     penalty: float
 
-    def __init__(
-        self,
-        params: dict[str, NDArray[Any]],
-        x: NDArray[Any],
-        h0: NDArray[Any],
-        c0: NDArray[Any] | None,
-        h_norm: NDArray[Any],
-        h_norm_clipped: NDArray[Any],
-        penalty: float,
-    ) -> None:
-        self.__dict__.update(
-            params=params,
-            x=x,
-            h0=h0,
-            c0=c0,
-            h_norm=h_norm,
-            h_norm_clipped=h_norm_clipped,
-            penalty=penalty,
-        )
 
-
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True)
 class UpdateInfo:
     """What ``update`` returns; every norm is the l2 norm over all parameters together.
 
@@ -130,21 +101,3 @@ class UpdateInfo:
     param_norm: float
     clip_scale: float
     clipped_norm: float
-
-    def __init__(
-        self,
-        penalty: float,
-        grad_norm: float,
-        update_norm: float,
-        param_norm: float,
-        clip_scale: float,
-        clipped_norm: float,
-    ) -> None:
-        self.__dict__.update(
-            penalty=penalty,
-            grad_norm=grad_norm,
-            update_norm=update_norm,
-            param_norm=param_norm,
-            clip_scale=clip_scale,
-            clipped_norm=clipped_norm,
-        )

@@ -27,7 +27,7 @@ void* allocate(int64_t bytes, const Stream& stream) {
   cudaError_t status = cudaMallocFromPoolAsync(&memory, size_t(bytes), pool, on.handle);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
-    release_memory(stream.device);
+    make_room(stream.device);
     status = cudaMallocFromPoolAsync(&memory, size_t(bytes), pool, on.handle);
   }
   if (status == cudaErrorMemoryAllocation) throw_out_of_memory("an array", bytes);

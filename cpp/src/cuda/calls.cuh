@@ -56,14 +56,18 @@ void backward(const Tape<T>& tape, const BackwardCall<T>& call, T* penalty, cons
     throw std::invalid_argument("stream: expected one of the tape's device, got another's");
   }
   Call own(stream);
-  // However it ends: what it has asked for by then is under way.
-  struct Visit {
-    CudaArena& arena;
-    const StreamState& state;
-    ~Visit() {
-      if (arena.state().get() != &state) arena.used_on(state.stream());
+  const bool elsewhere = tape.arena->state() != own.state;
+  // The handle of another thread's own stream means this one's here: there is no waiting for that.
+  if (elsewhere && tape.arena->state()->stream() == cudaStreamPerThread) {
+    synchronize_device(stream.device);
+  }
+  struct MarkUse {  // however the call ends: what it has asked for by then is under way
+    CudaArena* arena;
+    cudaStream_t stream;
+    ~MarkUse() {
+      if (arena) arena->used_on(stream);
     }
-  } const visit{*tape.arena, *own.state};
+  } const mark{elsewhere ? tape.arena.get() : nullptr, own.state->stream()};
   device::backward(own.queue, *tape.tape, call, penalty);
 }
 

@@ -252,7 +252,7 @@ void* StreamState::take(const char* what, int64_t bytes) {
   cudaError_t status = cudaMalloc(&memory, size_t(size));
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
-    release_memory(device_);
+    make_room(device_);
     status = cudaMalloc(&memory, size_t(size));
   }
   if (status == cudaErrorMemoryAllocation) throw_out_of_memory(what, size);
@@ -332,6 +332,13 @@ bool StreamState::keep(const device::Key& key, int64_t calls, Owned<cudaGraph_t>
   });
   for (Graph& one : graphs_.keep(key, calls, std::move(added))) retired_.push_back(std::move(one));
   return true;
+}
+
+void make_room(int device) {
+  try {
+    release_memory(device);
+  } catch (const Error&) {
+  }
 }
 
 void release_memory(int device) {

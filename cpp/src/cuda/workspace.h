@@ -50,6 +50,9 @@ class Relaxed {
   cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
 };
 
+// Gives memory back before another try to get some. Where somebody captures, that cannot be done.
+void make_room(int device);
+
 // A stream of the caller's to work on, and its device the current one meanwhile. Refuses a stream
 // that is being captured: whoever replays what was captured finds memory that others have by then.
 struct OnStream {
@@ -93,8 +96,8 @@ class Capture {
   bool ended_ = false;
 };
 
-// Shared by those that capture. To wait for a whole device meanwhile is an error, of both: who has
-// to takes it alone.
+// Our recordings hold it shared. To wait for a whole device while one is under way would fail and
+// spoil it, so who waits holds it alone. Captures of other libraries know nothing of it.
 std::shared_mutex& capturing();
 
 // Whether to record graphs at all: not where NORMRNN_CUDA_GRAPHS=0 is in the environment.

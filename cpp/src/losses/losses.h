@@ -6,13 +6,13 @@
 
 namespace normrnn::NORMRNN_TARGET {
 
-// kSquared: what evaluate() gives is to be squared, in double, where that cannot overflow.
+// With kSquared the value is the square of what evaluate() gives: in double, for it may be beyond T.
 struct SquaredError {  // (y - t)^2
   static constexpr bool kSquared = true;
   template <class V>
-  static void evaluate(V y, V target, V& root, V& derivative) {
-    root = y - target;
-    derivative = 2 * root;
+  static void evaluate(V y, V target, V& value, V& derivative) {
+    value = y - target;
+    derivative = 2 * value;
   }
 };
 

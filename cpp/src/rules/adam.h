@@ -20,7 +20,8 @@ struct Adam {
     slot[0] = scalar[1] * slot[0] + scalar[2] * g;
     slot[1] = scalar[3] * slot[1] + scalar[4] * g * g;
     const V inverse = 1 / (sqrt(slot[1]) * scalar[6] + scalar[5]);
-    prox_step = kDecoupled ? scalar[7] : min(V{} + 0x1p126f, scalar[7] * inverse);  // times 0 is 0
+    // Finite, and so is twice of it in float32: infinity times a strength of 0 would be NaN.
+    prox_step = kDecoupled ? scalar[7] : min(V{} + 0x1p126f, scalar[7] * inverse);
     return scalar[0] * slot[0] * inverse;
   }
 };

@@ -203,7 +203,7 @@ def _uploaded(plan: Plan, device: int, on: tuple[int | None, object]) -> list[An
         there = [
             None
             if array is None
-            else _core.device_from_host("penalty", np.ascontiguousarray(array), device, *on)
+            else _core.device_from_host("penalty", np.array(array, order="C"), device, *on)
             for array in host
         ]
         _kept[key] = plan, there

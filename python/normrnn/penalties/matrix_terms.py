@@ -47,7 +47,8 @@ class MatrixTerms:
         self.before: list[tuple[Array, Array]] = []  # all that the core changes, and copies of it
         vectors = state.get("vectors", {})
         if not isinstance(vectors, dict) or not all(isinstance(v, dict) for v in vectors.values()):
-            raise TypeError(f"state['vectors']: expected what `update` left there, got {vectors!r}")
+            got = type(vectors).__name__
+            raise TypeError(f"state['vectors']: expected the dict that `update` left, got a {got}")
         for i, piece in enumerate(pieces):
             for term in piece.terms:
                 penalty = inner_of(term)
@@ -105,8 +106,8 @@ class MatrixTerms:
         except BaseException:  # Ctrl-C, too, which Python raises only when the core has returned
             if self.after:  # else the core's step is all there is, and is taken or not
                 for array, before in self.before:
-                    refused = not isinstance(array, np.ndarray) or not array.flags.writeable
-                    if not refused:
+                    # Others the core refuses before it changes anything.
+                    if isinstance(array, np.ndarray) and array.flags.writeable:
                         array[...] = before
                 self.state["step"] = step
             raise

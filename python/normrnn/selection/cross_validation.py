@@ -165,7 +165,7 @@ def cross_validate(
     """
     check_callables(fit=fit, score=score)
     strengths = check_lambdas(lambdas)
-    if isinstance(axis, bool) or not isinstance(axis, int) or axis not in (0, 1):
+    if isinstance(axis, bool) or not isinstance(axis, int | np.integer) or axis not in (0, 1):
         raise ValueError(f"axis: expected 0 or 1, got {axis!r}")
     for argument, array in {"x": x, "y": y}.items():
         if not isinstance(array, np.ndarray):
