@@ -55,10 +55,10 @@ class TrainingPoint(NamedTuple):
         return {"flops": 3 * self.network.flops}
 
     def check(self, _operation: str, got: Array, expected: Array) -> None:
-        """Compare weights after steps, each of which moves a weight by up to lr.
+        """Compare weights after two steps, each of which moves a weight by up to lr.
 
-        Rounding decides which way Adam goes where a gradient is next to nothing, so a few weights
-        may differ.
+        Two, for Adam's first is the same however much gradients were scaled. Rounding decides which
+        way it goes where a gradient is next to nothing, so a few weights may differ.
         """
         assert np.linalg.norm(got - expected) <= 0.05 * self.lr * np.sqrt(got.size)
 

@@ -73,11 +73,11 @@ def prepare_training(problem: TrainingProblem, threads: int) -> dict[str, Call]:
         grads = nr.backward(out.tape, dh).params | head_grads
         nr.update(params, grads, state, rule=rule, penalty=penalty, clip_norm=point.clip_norm)
 
-    def after_more(_: None) -> Arrays:
+    def after_two(_: None) -> Arrays:
         step()
         return dict(params)
 
-    return {"step": Call(step, after_more)}
+    return {"step": Call(step, after_two)}
 
 
 SEQUENCE = Peer("normrnn", nr.__version__, prepare)

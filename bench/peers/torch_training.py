@@ -38,11 +38,11 @@ def prepare(problem: TrainingProblem, threads: int) -> dict[str, Call]:
         nn.utils.clip_grad_norm_([*weights, *biases], point.clip_norm)
         optimiser.step()
 
-    def after_more(_: None) -> dict[str, torch.Tensor]:
+    def after_two(_: None) -> dict[str, torch.Tensor]:
         step()
         return {name: w.detach().numpy() for name, w in named.items()}
 
-    return {"step": Call(step, after_more)}
+    return {"step": Call(step, after_two)}
 
 
 PEER = Peer("torch", torch.__version__, prepare)

@@ -1,7 +1,9 @@
 """Heads: the matrices [O, D*H] among the parameters that read the last layer's output."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+
+from normrnn._sequences import names_in
 
 #: What there is unless a call says otherwise: the head of `init_params` and `head_forward`.
 HEADS: tuple[str, ...] = ("weight_hy",)
@@ -19,9 +21,7 @@ def head_names(heads: Sequence[str]) -> tuple[str, ...]:
     ValueError
         If there is none, or one of a layer's own.
     """
-    if isinstance(heads, str) or not isinstance(heads, Iterable):
-        raise TypeError(f"heads: expected a sequence of names, got {type(heads).__name__}")
-    given = list(heads)
+    given = names_in("heads", heads)
     if not given:
         raise ValueError("heads: expected at least one name, got none")
     for name in given:

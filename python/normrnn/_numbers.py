@@ -70,7 +70,7 @@ def _number(argument: str, value: object, expected: str, holds: Callable[[float]
     try:
         number = float(value)
     except OverflowError:  # an integer
-        number = math.inf if value > 0 else -math.inf  # type: ignore[operator]
+        number = -math.inf if value < 0 else math.inf
     if not holds(number):
         raise ValueError(f"{argument}: expected {expected}, got {number}")
     return number

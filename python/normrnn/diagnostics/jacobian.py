@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from normrnn._numbers import integer, random_generator
+from normrnn._sequences import names_in
 from normrnn.diagnostics._names import Array, runs_of
 from normrnn.diagnostics._stretch import Stretch, layer_runs
 
@@ -115,9 +116,7 @@ def jacobian_norms(
     [0.5, 0.125]
     """
     everything, _ = runs_of(params)
-    if isinstance(names, str) or not isinstance(names, Iterable | None):
-        raise TypeError(f"names: expected a sequence of names, got {type(names).__name__}")
-    chosen = everything if names is None else tuple(names)
+    chosen = everything if names is None else tuple(names_in("names", names))
     for name in chosen:
         if name not in everything:
             raise ValueError(f"names: expected some of {list(everything)}, got {name!r}")

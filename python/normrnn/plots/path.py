@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from normrnn._numbers import non_negative
+from normrnn._sequences import names_in
 from normrnn.plots._style import GREY, Lines, Plot, axes_for, label_ends, line_style
 
 if TYPE_CHECKING:
@@ -133,9 +134,8 @@ def _by_label(
     if array.ndim != 2 or len(array) != count or array.shape[1] == 0:
         shape = np.shape(values)
         raise ValueError(f"values: expected shape ({count},) or ({count}, P), got {shape}")
-    if isinstance(labels, str) or not isinstance(labels, Iterable | None):
-        raise TypeError(f"labels: expected a sequence of names, got {type(labels).__name__}")
-    names = [str(i) for i in range(array.shape[1])] if labels is None else list(labels)
+    unnamed = [str(i) for i in range(array.shape[1])]
+    names = unnamed if labels is None else names_in("labels", labels)
     if len(names) != array.shape[1] or len(set(names)) != len(names):
         expected = f"{array.shape[1]} different ones"
         raise ValueError(f"labels: expected {expected}, got {names}")

@@ -88,10 +88,8 @@ def sensitivity(
     refuse_twins(penalty)
     if not isinstance(params, Mapping):
         raise TypeError(f"params: expected a dict, got {type(params).__name__}")
-    if not isinstance(state, Mapping | None):
-        raise TypeError(f"state: expected the dict of init_state, got {type(state).__name__}")
     after = {name: np.array(w, order="C") for name, w in params.items()}
-    later = None if state is None else _copy(state)
+    later = _copy(state)
     update(after, grads, later, rule=rule, penalty=penalty, **options)
     step = 1 if state is None else state["step"] + 1
     terms = terms_of(penalty, params, step)
@@ -199,13 +197,8 @@ def hypergradient(
     return slopes
 
 
-def _copy(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy a rule's state, to be changed."""
-    return {
-        key: _copy(value)
-        if isinstance(value, Mapping)
-        else value.copy()
-        if isinstance(value, np.ndarray)
-        else value
-        for key, value in state.items()
-    }
+def _copy(value: Any) -> Any:
+    """Copy a rule's state, to be changed; what is none, `update` refuses."""
+    if isinstance(value, Mapping):
+        return {key: _copy(one) for key, one in value.items()}
+    return value.copy() if isinstance(value, np.ndarray) else value
