@@ -24,7 +24,7 @@ from bench.papers.train import accuracy
 
 RESULTS = Path(__file__).parents[1] / "results" / "papers"
 Row = dict[str, Any]
-KIND = ("length", "way", "seed", "rate", "strength")  # what tells runs apart
+KIND = ("length", "way", "seed", "noise", "strength")  # what tells runs apart
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,30 +97,38 @@ def _adding(options: argparse.Namespace) -> Iterator[Row]:
     return _grid(adding, (200, 600), options)
 
 
+def _cross_validated(noise: float, strength: float) -> Row:
+    nr.set_num_threads(1)
+    right, lost = japanese_vowels.cross_validated(japanese_vowels.load().train, noise, strength)
+    return {
+        "noise": noise,
+        "strength": strength,
+        "cross_entropy": round(lost, 4),
+        "cross_validated": round(right, 4),
+    }
+
+
 def _japanese_vowels(options: argparse.Namespace) -> Iterator[Row]:
     nr.set_num_threads(1)
-    data = japanese_vowels.load()
+    grid = list(itertools.product(japanese_vowels.NOISES, japanese_vowels.STRENGTHS))
     rows = []
-    for rate, strength in itertools.product(japanese_vowels.RATES, japanese_vowels.STRENGTHS):
-        right, lost = japanese_vowels.cross_validated(data.train, rate, strength)
-        row = {
-            "rate": rate,
-            "strength": strength,
-            "cross_entropy": round(lost, 4),
-            "cross_validated": round(right, 4),
-        }
-        rows.append(row)
-        yield row
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for row in pool.map(_cross_validated, *zip(*grid, strict=True)):
+            rows.append(row)
+            yield row
     plain = [row for row in rows if not row["strength"]]
     chosen = [min(group, key=lambda row: row["cross_entropy"]) for group in (plain, rows)]
-    # For comparison alone, looked at after the choice: the one's step with the other's strength.
-    rates, strengths = ({row[name] for row in chosen} for name in ("rate", "strength"))
-    crossed = [row for row in rows if row["rate"] in rates and row["strength"] in strengths]
-    for tested in [*chosen, *(row for row in crossed if row not in chosen)]:
+    # For comparison alone, looked at after the choice: the one's noise with the other's strength,
+    # and neither noise nor penalty.
+    noises, strengths = ({row[name] for row in chosen} for name in ("noise", "strength"))
+    later = [row for row in rows if row["noise"] in noises and row["strength"] in strengths]
+    later += [row for row in plain if not row["noise"] and row not in later]
+    data = japanese_vowels.load()
+    for tested in [*chosen, *(row for row in later if row not in chosen)]:
         scores, seconds = [], []
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             start = time.process_time()
-            network = japanese_vowels.train(data.train, tested["rate"], tested["strength"], seed)
+            network = japanese_vowels.train(data.train, tested["noise"], tested["strength"], seed)
             seconds.append(round(time.process_time() - start, 2))
             scores.append(round(accuracy(network, data.test), 4))
         yield tested | {

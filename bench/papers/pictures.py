@@ -21,7 +21,7 @@ Runs = list[dict[str, Any]]
 BLUE, GREEN, PINK, PALE, DARK = "#0072B2", "#009E73", "#CC79A7", "#8C8C8C", "#222222"
 ORDER = dict(zip((way.name for way in temporal_order.WAYS), (PALE, BLUE, GREEN, OURS), strict=True))
 ADDING = dict(zip((way.name for way in adding.WAYS), (BLUE, GREEN, PALE, OURS, PINK), strict=True))
-VOWELS = (BLUE, GREEN, OURS)  # for each step size
+VOWELS = (PALE, BLUE, OURS, GREEN)  # for each deviation of noise
 
 
 def save(figure: Figure, file: Path) -> None:
@@ -89,15 +89,16 @@ def curves(runs: Runs) -> Figure:
 
 
 def vowels(runs: Runs) -> Figure:
-    """Draw cross-validation over λ for each step size, and how the tested ones then did."""
+    """Draw cross-validation over λ for each level of noise, and how the tested ones then did."""
     figure, (left, right) = side_by_side(2, width=10, height=3.9, sharey=False)
     strengths = sorted({run["strength"] for run in runs})
-    colors = dict(zip(sorted({run["rate"] for run in runs}), VOWELS, strict=False))
-    for rate, color in colors.items():
-        some = sorted((run for run in runs if run["rate"] == rate), key=lambda run: run["strength"])
+    colors = dict(zip(sorted({run["noise"] for run in runs}), VOWELS, strict=False))
+    for noise, color in colors.items():
+        some = [run for run in runs if run["noise"] == noise]
+        some.sort(key=lambda run: run["strength"])
         places = [strengths.index(run["strength"]) for run in some]
         losses = [run["cross_entropy"] for run in some]
-        left.plot(places, losses, "o-", color=color, label=f"step {rate:g}", ms=5)
+        left.plot(places, losses, "o-", color=color, label=f"noise {noise:g}", ms=5)
         for place, run in zip(places, some, strict=True):
             if run.get("chosen"):
                 left.plot(place, run["cross_entropy"], "o", color=DARK, mfc="none", ms=14)
@@ -108,19 +109,19 @@ def vowels(runs: Runs) -> Figure:
     tested = [run for run in runs if "test_accuracy" in run]
     tested.sort(key=lambda run: (not run["chosen"], run["strength"]))
     for y, run in enumerate(tested):
-        scores, color = run["test_accuracy"], colors[run["rate"]]
+        scores, color = run["test_accuracy"], colors[run["noise"]]
         for i, score in enumerate(scores):
             offset = 0.1 * (i - (len(scores) - 1) / 2)
             mark(right, score, y + offset, color, run["chosen"])
         right.plot([mean(scores)] * 2, [y - 0.3, y + 0.3], color=color, linewidth=3)
         right.text(mean(scores), y - 0.36, f"{mean(scores):.4f}", color=color, ha="center")
-    names = [f"step {run['rate']:g}, λ = {run['strength']:g}" for run in tested]
+    names = [f"noise {run['noise']:g}, λ = {run['strength']:g}" for run in tested]
     right.set_yticks(range(len(tested)), names)
     right.set_ylim(len(tested) - 0.5, -0.65)
     right.set(title="370 test sequences, each seed and the mean", xlabel="accuracy")
     right.grid(axis="y", visible=False)
     add_legend(figure, [dot(GREY, "chosen"), dot("white", "looked at after the choice")])
-    figure.suptitle("Japanese Vowels: step and λ chosen on the training sequences alone")
+    figure.suptitle("Japanese Vowels: noise and λ chosen on the training sequences alone")
     return figure
 
 

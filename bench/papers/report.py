@@ -159,7 +159,7 @@ def _chosen(runs: Runs) -> str:
         return "; ".join(
             f"{_beside_the_mark(mean(run['test_accuracy']))} "
             f"{'with a penalty' if run['strength'] else 'without a penalty'}"
-            f" (step {run['rate']:g}, λ = {run['strength']:g})"
+            f" (noise {run['noise']:g}, λ = {run['strength']:g})"
             for run in runs
             if run.get("chosen") is which
         )
@@ -187,7 +187,7 @@ def _vowels(runs: Runs) -> str:
         scores, mark = run.get("test_accuracy", []), "**" if run.get("chosen") else "_"
         rows.append(
             [
-                f"{run['rate']:g}",
+                f"{run['noise']:g}",
                 f"{run['strength']:g}",
                 f"{run['cross_entropy']:.4f}",
                 f"{run['cross_validated']:.4f}",
@@ -196,7 +196,7 @@ def _vowels(runs: Runs) -> str:
                 f"{mean(run['seconds']):.1f}" if scores else "",
             ]
         )
-    names = ["step", "λ", "CV cross-entropy", "CV accuracy", "test, mean", "test, each seed", "s"]
+    names = ["noise", "λ", "CV cross-entropy", "CV accuracy", "test, mean", "test, each seed", "s"]
     return table(names, rows)
 
 

@@ -33,7 +33,6 @@ class Recipe:
     penalty: Any = None
     state_penalty: Any = None
     clip_norm: float | None = None
-    dropout: Any = None
 
 
 @dataclass
