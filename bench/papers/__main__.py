@@ -108,6 +108,12 @@ def _cross_validated(noise: float, strength: float) -> Row:
     }
 
 
+def _best(rows: Sequence[Row], penalised: bool = True) -> Row:
+    """Return the row with the least cross-entropy, of all or of those without a penalty."""
+    some = [row for row in rows if penalised or not row["strength"]]
+    return min(some, key=lambda row: row["cross_entropy"])
+
+
 def _japanese_vowels(options: argparse.Namespace) -> Iterator[Row]:
     nr.set_num_threads(1)
     grid = list(itertools.product(japanese_vowels.NOISES, japanese_vowels.STRENGTHS))
@@ -116,13 +122,10 @@ def _japanese_vowels(options: argparse.Namespace) -> Iterator[Row]:
         for row in pool.map(_cross_validated, *zip(*grid, strict=True)):
             rows.append(row)
             yield row
-    plain = [row for row in rows if not row["strength"]]
-    chosen = [min(group, key=lambda row: row["cross_entropy"]) for group in (plain, rows)]
-    # For comparison alone, looked at after the choice: the one's noise with the other's strength,
-    # and neither noise nor penalty.
-    noises, strengths = ({row[name] for row in chosen} for name in ("noise", "strength"))
-    later = [row for row in rows if row["noise"] in noises and row["strength"] in strengths]
-    later += [row for row in plain if not row["noise"] and row not in later]
+    quiet = [row for row in rows if not row["noise"]]
+    chosen = [_best(rows, penalised=False), _best(rows)]
+    # For comparison alone, looked at after the choice: the same without noise.
+    later = [_best(quiet, penalised=False), _best(quiet)]
     data = japanese_vowels.load()
     for tested in [*chosen, *(row for row in later if row not in chosen)]:
         scores, seconds = [], []
