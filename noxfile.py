@@ -85,7 +85,7 @@ def cpp(session: nox.Session) -> None:
     """
     session.install(*dev_requirements(), *device_requirements())
     found = session.run("python", "-m", "pybind11", "--cmakedir", silent=True)
-    simulated = ("-DNORMRNN_CUDA_SIMULATED=ON", f"-Dpybind11_DIR={str(found).strip()}")
+    simulated = ("-DNORMRNN_CUDA_SIMULATED=ON", f"-DCMAKE_PREFIX_PATH={str(found).strip()}")
     without = ("-DNORMRNN_CUDA=OFF", "-DNORMRNN_CUDA_BENCH=OFF")  # which `cuda` leaves ON
     session.run("cmake", "--preset", "dev", "-B", BUILD_DIR, *simulated, *without)
     session.run("cmake", "--build", BUILD_DIR, "--parallel")
