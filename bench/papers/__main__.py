@@ -108,9 +108,9 @@ def _cross_validated(noise: float, strength: float) -> Row:
     }
 
 
-def _best(rows: Sequence[Row], penalised: bool = True) -> Row:
-    """Return the row with the least cross-entropy, of all or of those without a penalty."""
-    some = [row for row in rows if penalised or not row["strength"]]
+def _best(rows: Sequence[Row], penalised: bool) -> Row:
+    """Return the row with the least cross-entropy of those with, or without, a penalty."""
+    some = [row for row in rows if bool(row["strength"]) is penalised]
     return min(some, key=lambda row: row["cross_entropy"])
 
 
@@ -122,10 +122,10 @@ def _japanese_vowels(options: argparse.Namespace) -> Iterator[Row]:
         for row in pool.map(_cross_validated, *zip(*grid, strict=True)):
             rows.append(row)
             yield row
-    quiet = [row for row in rows if not row["noise"]]
-    chosen = [_best(rows, penalised=False), _best(rows)]
+    chosen = [_best(rows, penalised) for penalised in (False, True)]
     # For comparison alone, looked at after the choice: the same without noise.
-    later = [_best(quiet, penalised=False), _best(quiet)]
+    quiet = [row for row in rows if not row["noise"]]
+    later = [_best(quiet, penalised) for penalised in (False, True)]
     data = japanese_vowels.load()
     for tested in [*chosen, *(row for row in later if row not in chosen)]:
         scores, seconds = [], []
