@@ -119,6 +119,15 @@ NORMRNN_INLINE void prefetch_written(const LayerForward<T, E>& op, const int64_t
   }
 }
 
+// Asks for rows that others have made, all lines at once: as a product comes to them, one after the
+// other would be waited for. More than half of the first cache would drive out what came first.
+template <class E>
+NORMRNN_INLINE void fetch_rows(const E* row, int64_t rows, int64_t ld) {
+  constexpr int64_t kLine = 64 / int64_t(sizeof(E)), kMost = 16384 / int64_t(sizeof(E));
+  if (rows * ld > kMost) return;
+  for (int64_t i = 0; i < rows * ld; i += kLine) __builtin_prefetch(row + i, 0, 3);
+}
+
 // op.input_product = bias + U x for `rows` packed rows from first_row on, this worker's panels.
 template <class Cell, class T, class E>
 bool input_products(const LayerForward<T, E>& op, Range panels, int64_t first_row, int64_t rows,
@@ -157,6 +166,7 @@ void layer_forward(const LayerForward<T, E>& op, Worker& worker) {
   const Share share = share_of(worker, op.shares, op.batch, panels);
   const auto epilogue =
       op.masks.any ? forward_epilogue<Cell, true, T, E> : forward_epilogue<Cell, false, T, E>;
+  const bool split = splits_units(worker, op.shares);
   const bool ahead_of_steps = op.input_product && share.rows.end - share.rows.begin == op.batch;
   const int segments = ahead_of_steps ? 0 : op.segments;
   const int64_t recurrent_k = cpu::operands_of<E>(op.hidden);
@@ -186,6 +196,7 @@ void layer_forward(const LayerForward<T, E>& op, Worker& worker) {
         next_block[s] = state_block(op, clock, s, step);
       }
       const int64_t first_row = clock.begin(step);
+      if (split) fetch_rows(op.h + (prev_block[0] + begin) * op.h_ld, end - begin, op.h_ld);
       const auto operands = [&](int64_t r, int64_t p, Segment<E>* at) {
         place_segments(op.input, segments, first_row + r, p, Cell::kGates * kPanel, at);
         at[segments] = {op.h + (prev_block[0] + r) * op.h_ld, op.h_ld, recurrent_k,
@@ -212,7 +223,7 @@ void layer_forward(const LayerForward<T, E>& op, Worker& worker) {
           {begin, end}, share.panels, segments + 1};
       if (!tiles.run(depth, operands, start, done)) return;
     }
-    if (splits_units(worker, op.shares) && !worker.barrier()) return;
+    if (split && !worker.barrier()) return;
     if (op.pace == Pace::kLead) worker.publish(step + 1);
   }
 }
